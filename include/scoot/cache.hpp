@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: MIT
+//
+// cache: a thread-safe in-process key-value cache whose items live in relocating heaps, under one budget.
+//
+//     key hash -> shard (lock, index, queues, timing wheel, heap) x N, over one page pool
+//
+// Items are evicted by S3-FIFO when the budget is full, and leave within 2 s of their expiry. What fragmentation a
+// change of item sizes leaves behind is moved together in bounded steps inside the operations, so the cache neither
+// grows over its budget nor pauses.
+//
+// Keys are 1 to key_bytes_max arbitrary bytes; values are up to options.item_bytes_max less key and header.
+// Threads: every function may be called from any thread; a visitor runs under its shard's lock and must be short and
+// must not enter the same cache.
+// Addresses: a visited value is valid during the visit only; a pinned one until its pin is gone. A pin keeps the bytes
+// where they are and as they were even if the item is replaced, deleted, evicted or expires meanwhile.
+// Failure: results are enums; nothing throws. Non-goals: persistence, values above the item limit, transactions.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <new>
+#include <optional>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+
+#include "scoot/export.h"
+#include "scoot/heap.hpp"
+
+namespace scoot {
+
+inline constexpr std::size_t key_bytes_max = 250;
+inline constexpr std::uint32_t expires_never = 0;
+
+struct cache_options {
+  std::size_t budget_bytes = std::size_t{64} << 20;   // ceiling of all the cache holds: items, index, queues, metadata
+  unsigned shards = 0;                                // a power of two up to 256; 0: by the machine's threads
+  std::size_t item_bytes_max = std::size_t{1} << 20;  // key, value and header; larger items are refused (too_large)
+  bool evict = true;                                  // false: a full cache refuses to store (no_memory)
+  bool maintenance_thread = true;           // false: the program calls maintain() itself, a few times a second
+  std::uint32_t (*clock)(void*) = nullptr;  // for tests: unix seconds; null: the monotonic clock from today's date
+  void* clock_context = nullptr;
+};
+
+enum class cache_status : unsigned char {
+  ok,           // done; for a store: stored
+  not_found,    // there is no such item (get, delete, touch, arithmetic, cas)
+  not_stored,   // the mode's condition did not hold (add, replace, append, prepend)
+  exists,       // cas: the item was changed since
+  not_numeric,  // arithmetic: the value is no decimal number below 2^64
+  too_large,    // key or item above its limit; a store that is refused so removes the older item of that key
+  no_memory,    // nothing could be evicted (or eviction is off); the older item of that key is removed by a plain set
+};
+
+enum class store_mode : unsigned char { set, add, replace, append, prepend, compare_and_swap };
+
+struct store_options {
+  store_mode mode = store_mode::set;
+  std::uint32_t flags = 0;                   // opaque to the cache; append and prepend keep the item's own
+  std::uint32_t expires_at = expires_never;  // unix seconds (see cache::now); append and prepend keep the item's own
+  std::uint64_t cas = 0;                     // compare_and_swap: the unique the item must still have
+};
+
+// An item as a visitor or a pin sees it.
+struct item_view {
+  std::string_view key;
+  std::string_view value;
+  std::uint32_t flags = 0;
+  std::uint32_t expires_at = expires_never;
+  std::uint64_t cas = 0;  // 0 unless asked for by read_options::cas
+};
+
+struct read_options {
+  bool cas = false;                    // give the item a cas unique if it has none, and report it
+  std::optional<std::uint32_t> touch;  // set a new expiry (unix seconds)
+};
+
+struct arithmetic_options {
+  std::uint64_t delta = 1;
+  bool decrement = false;  // increments wrap at 2^64, decrements stop at 0
+};
+
+struct arithmetic_result {
+  cache_status status = cache_status::not_found;
+  std::uint64_t value = 0;
+};
+
+struct cache_stats {
+  std::size_t budget_bytes = 0;
+  std::size_t item_bytes_max = 0;
+  std::size_t items = 0;        // live
+  std::size_t item_bytes = 0;   // keys and values of the live items
+  page_pool_stats pool;         // what is held
+  heap_stats heap;              // summed over the shards
+  std::size_t index_bytes = 0;  // index and queues
+  unsigned shards = 0;
+  std::uint64_t items_stored = 0;  // ever
+  std::uint64_t gets = 0, get_hits = 0, get_expired = 0, get_flushed = 0;
+  std::uint64_t sets = 0;  // store operations of any mode
+  std::uint64_t touches = 0, touch_hits = 0;
+  std::uint64_t deletes = 0, delete_hits = 0;
+  std::uint64_t increments = 0, increment_hits = 0, decrements = 0, decrement_hits = 0;
+  std::uint64_t cas_hits = 0, cas_badval = 0, cas_misses = 0;
+  std::uint64_t flushes = 0;
+  std::uint64_t evictions = 0;       // live items removed to make room
+  std::uint64_t evicted_unread = 0;  // of those, never read
+  std::uint64_t expired = 0;         // items removed by the timing wheel
+  std::uint64_t reclaimed = 0;       // expired items removed on the way of another operation
+  std::uint64_t store_too_large = 0, store_no_memory = 0;
+  std::size_t pinned_items = 0;
+};
+
+class cache;
+
+// A value held in place. Movable; gives its pin back when destroyed, which must be before the cache is.
+class SCOOT_EXPORT pinned_item {
+ public:
+  pinned_item() = default;
+  pinned_item(pinned_item&& other) noexcept { *this = std::move(other); }
+  pinned_item& operator=(pinned_item&& other) noexcept;
+  ~pinned_item() { reset(); }
+  [[nodiscard]] explicit operator bool() const noexcept { return cache_ != nullptr; }
+  [[nodiscard]] const item_view& view() const noexcept { return view_; }
+  void reset() noexcept;
+
+ private:
+  friend class cache;
+  cache* cache_ = nullptr;
+  void* item_ = nullptr;
+  unsigned shard_ = 0;
+  item_view view_;
+};
+
+// Room for an item that is not visible yet: fill value() and commit(). Dropped without a trace if it is not committed.
+// Pinned meanwhile, so that a socket can be read straight into it.
+class SCOOT_EXPORT pending_item {
+ public:
+  pending_item() = default;
+  pending_item(pending_item&& other) noexcept { *this = std::move(other); }
+  pending_item& operator=(pending_item&& other) noexcept;
+  ~pending_item() { reset(); }
+  [[nodiscard]] explicit operator bool() const noexcept { return cache_ != nullptr; }
+  [[nodiscard]] char* value() const noexcept { return value_; }
+  [[nodiscard]] std::size_t value_bytes() const noexcept { return value_bytes_; }
+  void reset() noexcept;
+
+ private:
+  friend class cache;
+  cache* cache_ = nullptr;
+  void* item_ = nullptr;
+  char* value_ = nullptr;
+  std::size_t value_bytes_ = 0;
+  unsigned shard_ = 0;
+};
+
+class SCOOT_EXPORT cache {
+ public:
+  // Null if the options are out of range or the memory for an empty cache cannot be had.
+  [[nodiscard]] static std::unique_ptr<cache> create(const cache_options& options) noexcept;
+
+  cache(const cache&) = delete;
+  cache& operator=(const cache&) = delete;
+  static void operator delete(cache* self, std::destroying_delete_t) noexcept;
+
+  // Calls visit(const item_view&) if the key is there; returns ok or not_found (no_memory: read_options::cas was asked
+  // for and the item could not be made larger). A read counts as a use of the item.
+  template <class Visit>
+  cache_status get(std::string_view key, Visit&& visit, const read_options& options = {}) noexcept {
+    using visitor = std::remove_reference_t<Visit>;
+    return get_erased(
+        key, [](void* context, const item_view& view) noexcept { (*static_cast<visitor*>(context))(view); },
+        const_cast<void*>(static_cast<const void*>(std::addressof(visit))), options);
+  }
+
+  // The item held in place, for reading without a copy; empty if it is not there. Worth it for large values only.
+  [[nodiscard]] pinned_item pin(std::string_view key, const read_options& options = {}) noexcept;
+
+  // Stores a copy of the value.
+  cache_status store(std::string_view key, std::string_view value, const store_options& options = {}) noexcept;
+
+  // The same in two steps, for values that arrive piecemeal. Empty if it is too large or there is no memory; `status`
+  // then says which, and a plain set has removed the older item. commit() answers as store() does.
+  [[nodiscard]] pending_item reserve(std::string_view key, std::size_t value_bytes, const store_options& options,
+                                     cache_status& status) noexcept;
+  cache_status commit(pending_item&& item, const store_options& options) noexcept;
+
+  // The cas unique of the item this thread stored last is not reported: ask with get.
+  cache_status remove(std::string_view key) noexcept;
+  cache_status touch(std::string_view key, std::uint32_t expires_at) noexcept;
+
+  // Adds to or takes from a decimal value in place. A result shorter than the value is padded with spaces on the right,
+  // as memcached does.
+  arithmetic_result arithmetic(std::string_view key, const arithmetic_options& options) noexcept;
+
+  // Every item stored before `at` (unix seconds; 0: now) is gone from then on; their memory is given back in steps.
+  void flush(std::uint32_t at = 0) noexcept;
+
+  // Changes the budget while running. A cut takes effect in bounded steps, by eviction and compaction, within a few
+  // seconds of traffic or maintenance. False, and no change, if it is below the least that a cache needs.
+  [[nodiscard]] bool set_budget(std::size_t bytes) noexcept;
+
+  // One bounded step (about a millisecond) of expiry, budget and compaction work over all shards. True if more is left.
+  bool maintain() noexcept;
+
+  // Unix seconds by the cache's clock: the date at its creation plus monotonic time, so a stepped clock expires
+  // nothing.
+  [[nodiscard]] std::uint32_t now() const noexcept;
+
+  [[nodiscard]] cache_stats stats() const noexcept;
+  void reset_stats() noexcept;  // the counters that count events; not those of state
+
+  // Calls visit for each live item, shard by shard in bounded steps under the lock; items stored or removed meanwhile
+  // may be missed, none is seen twice.
+  template <class Visit>
+  void for_each(Visit&& visit) noexcept {
+    using visitor = std::remove_reference_t<Visit>;
+    for_each_erased([](void* context, const item_view& view) noexcept { (*static_cast<visitor*>(context))(view); },
+                    const_cast<void*>(static_cast<const void*>(std::addressof(visit))));
+  }
+
+ protected:
+  cache() = default;
+  ~cache() = default;
+
+ private:
+  friend class pinned_item;
+  friend class pending_item;
+  using erased_visitor = void (*)(void* context, const item_view& view) noexcept;
+  cache_status get_erased(std::string_view key, erased_visitor visit, void* context,
+                          const read_options& options) noexcept;
+  void for_each_erased(erased_visitor visit, void* context) noexcept;
+};
+
+}  // namespace scoot

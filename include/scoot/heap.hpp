@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: MIT
+//
+// heap: a memory allocator that may move what it allocated, so that it never holds much more than is live.
+//
+//     shelf of 304-byte slots                              large space               runs
+//     |page: ######.####|page: ##.#######|page: ####^     |page: [ 20 KiB ][.][ 9 KiB ]|   |page page page|
+//                  hole       hole            top
+//
+// A block of up to about 8 KiB lives in a slot of a shelf: all blocks of one kind and slot size, side by side. free
+// makes a hole, allocate takes a hole or raises the top. To compact, the block at the top moves into a hole and the top
+// comes down, so every byte moved gives a byte back. Bigger blocks share pages in the large space; those above half a
+// page get runs of whole pages.
+//
+// The program says how to move a block by registering a kind with a mover (see verdict). Without a mover the blocks of
+// a kind stay where they are.
+//
+// What moves blocks, and so invalidates addresses of unpinned blocks of kinds with a mover: allocate, compact and
+// move_everything, as their "Invalidates" lines say. Nothing else moves anything. free, in particular, never does.
+// Ownership: the heap owns its blocks; destroying it frees them all without calling a mover.
+// Threads: one thread at a time, like a std container; several heaps may share a pool from several threads.
+// Failure: exhaustion is a null result; nothing throws. Misuse (a foreign pointer, a double free, a mover that enters
+// its own heap) aborts with a message in checked builds (SCOOT_CHECK_LEVEL >= 1) and is undefined otherwise.
+// Non-goals: a malloc replacement (moving needs the program's help), thread caches.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <new>
+
+#include "scoot/export.h"
+#include "scoot/page_pool.hpp"
+
+namespace scoot {
+
+// What a mover answers.
+enum class verdict : unsigned char {
+  moved = 0,  // the mover copied the block to its new place and updated every pointer to it
+  keep = 1,   // nothing changed; the block stays, and is not asked again until something else changed
+  drop = 2,   // the program no longer wants the block and holds no pointer to it; the heap frees it
+};
+
+// The mover, or hook. Called to move the block at `from`, which holds `size` bytes (its usable size), to `to`; the two
+// never overlap, and `to` is aligned as the kind asks. It must not allocate, free or pin in the same heap, throw or
+// block.
+using mover = verdict (*)(void* context, void* from, void* to, std::size_t size) noexcept;
+
+struct kind_options {
+  const char* name = "";      // for statistics and messages; must outlive the heap
+  std::size_t alignment = 8;  // of every block: a power of two up to 4096
+  mover move = nullptr;       // null: blocks of this kind are never moved
+  void* context = nullptr;    // handed to the mover
+};
+
+// A kind of block, registered with one heap and valid for that heap only.
+struct kind {
+  std::uint8_t index = 0xff;
+  [[nodiscard]] explicit operator bool() const noexcept { return index != 0xff; }
+};
+
+// How much one compaction may do.
+struct effort {
+  std::size_t bytes_max = std::numeric_limits<std::size_t>::max();      // bytes moved
+  std::chrono::nanoseconds time_max = std::chrono::nanoseconds::max();  // wall time, checked every few blocks
+};
+
+enum class stop_reason : unsigned char {
+  done = 0,             // everything that could be gained was
+  effort_spent = 1,     // call again to go on
+  nothing_to_gain = 2,  // there was nothing to do from the start
+  pinned = 3,           // what is left is held by pinned blocks, or blocks of kinds without a mover
+  refused = 4,          // what is left is held by blocks whose mover answered keep
+};
+
+struct compaction {
+  std::size_t bytes_moved = 0;
+  std::size_t blocks_moved = 0;
+  std::size_t blocks_dropped = 0;
+  std::size_t blocks_kept = 0;
+  std::size_t bytes_given_back = 0;  // by which the heap's held bytes fell
+  stop_reason why = stop_reason::nothing_to_gain;
+};
+
+// What a full compaction would do; an estimate from counters, which calls no mover.
+struct forecast {
+  std::size_t bytes_to_gain = 0;  // by which held bytes would fall
+  std::size_t bytes_to_move = 0;  // at most
+};
+
+struct heap_options {
+  // Ceiling of waste (holes, and resident memory above the tops) as a part of what the heap holds, kept by moving
+  // blocks when an allocation would otherwise make the heap grow. 0: chosen by us (1/128). 1 or more: only the budget
+  // forces moves.
+  double waste_target = 0;
+  // The most bytes one allocation moves besides what it allocates. A block larger than this may be moved when none
+  // smaller will do.
+  std::size_t move_bytes_max = std::size_t{32} << 10;
+};
+
+struct heap_stats {
+  std::size_t blocks = 0;          // live
+  std::size_t live_bytes = 0;      // usable bytes of the live blocks
+  std::size_t held_bytes = 0;      // OS pages charged to this heap's pages, metadata apart
+  std::size_t hole_bytes = 0;      // in freed slots and large-space holes
+  std::size_t slack_bytes = 0;     // resident above the tops, and rounding
+  std::size_t metadata_bytes = 0;  // of this heap: shelves, bitmaps, tables
+  std::size_t pages = 0;
+  std::size_t shelves = 0;  // slot sizes in use, over all kinds
+  std::size_t pinned_blocks = 0;
+  std::uint64_t allocations = 0;      // ever
+  std::uint64_t allocated_bytes = 0;  // ever, usable bytes
+  std::uint64_t blocks_moved = 0;     // ever
+  std::uint64_t bytes_moved = 0;
+  std::uint64_t blocks_dropped = 0;
+  std::uint64_t blocks_kept = 0;  // times a mover answered keep
+  std::uint64_t failures = 0;     // allocations that returned null
+};
+
+class SCOOT_EXPORT heap {
+ public:
+  static constexpr std::size_t kinds_max = 250;
+
+  // A heap over the pool, which must outlive it. Null if the budget has no room for its first few KiB of metadata.
+  [[nodiscard]] static std::unique_ptr<heap> create(page_pool& pool, const heap_options& options = {}) noexcept;
+
+  heap(const heap&) = delete;
+  heap& operator=(const heap&) = delete;
+  static void operator delete(heap* self, std::destroying_delete_t) noexcept;
+
+  // Registers a kind. An empty kind (false) if the alignment is no power of two or above 4096, kinds_max is reached,
+  // or the budget is full. Kinds live as long as the heap.
+  [[nodiscard]] kind add_kind(const kind_options& options) noexcept;
+
+  // A block of at least `size` bytes (0 counts as 1), aligned as the kind asks, contents undefined. Null if the budget
+  // has no room, after as much compaction as one operation may do: the caller may then free blocks, or compact, and try
+  // again. Invalidates: addresses of unpinned blocks of this heap (never more than heap_options::move_bytes_max plus
+  // `size` bytes of them).
+  [[nodiscard]] void* allocate(kind k, std::size_t size) noexcept;
+
+  // Gives a block back. Null is ignored. A pinned block must be unpinned first. Moves nothing.
+  void free(void* block) noexcept;
+
+  // Bytes the block holds, at least what was asked for. Constant while the block lives, moved or not.
+  [[nodiscard]] std::size_t usable_size(const void* block) const noexcept;
+
+  // Pins: while a block has one it keeps its address. Pins count; each pin needs its unpin. False if there is no memory
+  // to note it, and then the block is not pinned. Cost: one hash-table step.
+  [[nodiscard]] bool pin(void* block) noexcept;
+  void unpin(void* block) noexcept;
+
+  // Gives memory back by moving blocks together, within the effort; asks again about blocks that were refused or pinned
+  // before. What it frees goes to the OS. Returns what was done and why it stopped.
+  // Invalidates: addresses of unpinned blocks of this heap.
+  compaction compact(const effort& e = {}) noexcept;
+
+  // What compact() would gain and cost now. Cost: a pass over the shelves' counters.
+  [[nodiscard]] forecast estimate() const noexcept;
+
+  // For tests: moves every unpinned block of a kind with a mover to another address where one is free or can be had.
+  // Returns the blocks moved. Invalidates: addresses of unpinned blocks of this heap.
+  std::size_t move_everything() noexcept;
+
+  [[nodiscard]] heap_stats stats() const noexcept;
+  [[nodiscard]] page_pool& pool() const noexcept;
+
+  // Checks every invariant of the heap's own structures and aborts with a message where one is broken. For tests.
+  // Cost: linear in pages and slots.
+  void verify() const noexcept;
+
+ protected:
+  heap() = default;
+  ~heap() = default;
+};
+
+}  // namespace scoot
