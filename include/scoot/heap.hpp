@@ -169,9 +169,10 @@ class SCOOT_EXPORT heap {
   // Cost: linear in pages and slots.
   void verify() const noexcept;
 
+  ~heap() = default;  // does nothing: delete is the operator above
+
  protected:
   heap() = default;
-  ~heap() = default;
 };
 
 }  // namespace scoot

@@ -66,9 +66,10 @@ class SCOOT_EXPORT page_pool {
 
   [[nodiscard]] page_pool_stats stats() const noexcept;
 
+  ~page_pool() = default;  // does nothing: delete is the operator above
+
  protected:
   page_pool() = default;
-  ~page_pool() = default;
 };
 
 }  // namespace scoot

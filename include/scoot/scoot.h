@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * scoot.h: the relocating heap for C programs (C11).
+ *
+ *     scoot_pool  pages under one budget; shared by heaps, from any thread
+ *        `-- scoot_heap  blocks, in kinds; one thread at a time
+ *               `-- scoot_kind  carries the mover, the hook that updates your pointers when a block moves
+ *
+ * It is page_pool.hpp and heap.hpp in C: read those for how blocks are placed and what is promised about space.
+ *
+ * What moves blocks, and so invalidates addresses of unpinned blocks of kinds with a mover: scoot_allocate,
+ * scoot_compact and scoot_move_everything. Nothing else moves anything; scoot_free never does.
+ * Ownership: you destroy what you create; heaps before their pool. Destroying a heap frees its blocks and calls no
+ * mover. Null is allowed where the comment says so, and nowhere else.
+ * Structs: zero-initialise an options struct and set what you need; zero always means the default. Room for later
+ * fields is reserved in every struct and must be zero in options (a library too old for a field you set refuses it).
+ * Threads: pool functions from any thread; a heap, like a C++ container, from one thread at a time.
+ * Failure: exhaustion is NULL, false or an invalid kind; the process is never aborted for it. Misuse (a foreign
+ * pointer, a double free, a mover that enters its own heap) aborts with a message in checked builds and is undefined
+ * otherwise.
+ * Cost beside the C++ API: one more indirect call a move, and some 50 bytes from malloc for each kind and each heap.
+ */
+#ifndef SCOOT_SCOOT_H
+#define SCOOT_SCOOT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "scoot/export.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct scoot_pool scoot_pool; /* all memory that a set of heaps holds */
+typedef struct scoot_heap scoot_heap; /* an allocator that may move what it allocated */
+
+/* ---- pool ------------------------------------------------------------------------------------------------------ */
+
+typedef struct scoot_pool_options {
+  size_t budget_bytes;  /* ceiling of everything held, metadata included; required, 1 MiB or more */
+  size_t page_bytes;    /* power of two, 64 KiB to 1 MiB; 0: chosen from the budget */
+  size_t address_bytes; /* address space to reserve; 0: four times the budget, or as much as can be had */
+  size_t reserved[5];   /* zero */
+} scoot_pool_options;
+
+typedef struct scoot_pool_usage {
+  size_t budget_bytes;    /* the ceiling in force */
+  size_t held_bytes;      /* charged now; above the budget only after it was cut */
+  size_t held_bytes_peak; /* most ever charged */
+  size_t metadata_bytes;  /* the part of held_bytes that is bookkeeping of the pool and its heaps */
+  size_t idle_bytes;      /* the part of held_bytes in resident pages that no heap uses */
+  size_t page_bytes;      /* size of a page */
+  size_t pages;           /* pages in use by heaps */
+  size_t address_bytes;   /* address space reserved */
+  size_t reserved[8];
+} scoot_pool_usage;
+
+/* A pool with the given budget. NULL if options is NULL or out of range, or the OS refuses the address space. */
+SCOOT_EXPORT scoot_pool* scoot_pool_create(const scoot_pool_options* options);
+
+/* Gives everything back to the OS. Its heaps must have been destroyed. NULL is ignored. */
+SCOOT_EXPORT void scoot_pool_destroy(scoot_pool* pool);
+
+/* Changes the budget. A cut below what is held frees only idle pages by itself: allocations then fail until enough was
+ * freed and compacted. False, and no change, if bytes is below 1 MiB or more address space is needed and refused. */
+SCOOT_EXPORT bool scoot_pool_set_budget(scoot_pool* pool, size_t bytes);
+
+/* Gives idle pages back to the OS until at most keep_bytes of them are left. Returns the bytes given back. */
+SCOOT_EXPORT size_t scoot_pool_trim(scoot_pool* pool, size_t keep_bytes);
+
+SCOOT_EXPORT scoot_pool_usage scoot_pool_stats(const scoot_pool* pool);
+
+/* ---- kinds and movers ------------------------------------------------------------------------------------------ */
+
+/* What a mover answers. */
+typedef enum scoot_verdict {
+  SCOOT_MOVED = 0, /* it copied the block to its new place and updated every pointer to it */
+  SCOOT_KEEP = 1,  /* nothing changed; the block stays, and is not asked again until something else changed */
+  SCOOT_DROP = 2   /* the program no longer wants the block and holds no pointer to it; the heap frees it */
+} scoot_verdict;
+
+/* The mover, or hook: called to move the block at `from`, which holds `size` bytes (its usable size), to `to`. The two
+ * never overlap, and `to` is aligned as the kind asks. It must not allocate, free or pin in the same heap, nor block,
+ * nor leave by longjmp or an exception. */
+typedef scoot_verdict (*scoot_mover)(void* context, void* from, void* to, size_t size);
+
+typedef struct scoot_kind_options {
+  const char* name;   /* for statistics and messages; must outlive the heap; NULL: "" */
+  size_t alignment;   /* of every block: a power of two up to 4096; 0: 8 */
+  scoot_mover move;   /* NULL: blocks of this kind are never moved */
+  void* context;      /* handed to the mover */
+  size_t reserved[4]; /* zero */
+} scoot_kind_options;
+
+/* A kind of block, registered with one heap and valid for that heap only. Never made by hand. */
+typedef struct scoot_kind {
+  uint8_t index;
+} scoot_kind;
+
+/* Whether scoot_heap_add_kind succeeded. */
+static inline bool scoot_kind_valid(scoot_kind kind) { return kind.index != 0xff; }
+
+/* ---- heap ------------------------------------------------------------------------------------------------------ */
+
+typedef struct scoot_heap_options {
+  double waste_target;   /* ceiling of waste as a part of what the heap holds; 0: 1/128; 1 or more: only the budget
+                            forces moves */
+  size_t move_bytes_max; /* the most bytes one allocation moves besides what it allocates; 0: 32 KiB */
+  size_t reserved[6];    /* zero */
+} scoot_heap_options;
+
+/* A heap over the pool, which must outlive it. options may be NULL. NULL if the budget has no room for its first few
+ * KiB of metadata, or the options are out of range. */
+SCOOT_EXPORT scoot_heap* scoot_heap_create(scoot_pool* pool, const scoot_heap_options* options);
+
+/* Frees every block, without calling a mover. NULL is ignored. */
+SCOOT_EXPORT void scoot_heap_destroy(scoot_heap* heap);
+
+/* Registers a kind, which lives as long as the heap. Invalid (see scoot_kind_valid) if the alignment is no power of two
+ * or above 4096, 250 kinds are registered, or there is no memory. options may be NULL: alignment 8, never moved. */
+SCOOT_EXPORT scoot_kind scoot_heap_add_kind(scoot_heap* heap, const scoot_kind_options* options);
+
+/* A block of at least `size` bytes (0 counts as 1), aligned as the kind asks, contents undefined. NULL if the budget
+ * has no room, after as much compaction as one operation may do: free blocks, or compact, and try again.
+ * Invalidates: addresses of unpinned blocks of this heap (never more than move_bytes_max plus `size` bytes of them). */
+SCOOT_EXPORT void* scoot_allocate(scoot_heap* heap, scoot_kind kind, size_t size);
+
+/* Gives a block back. A null block is ignored. A pinned block must be unpinned first. Moves nothing. */
+SCOOT_EXPORT void scoot_free(scoot_heap* heap, void* block);
+
+/* Bytes the block holds, at least what was asked for. Constant while the block lives, moved or not. */
+SCOOT_EXPORT size_t scoot_usable_size(const scoot_heap* heap, const void* block);
+
+/* Pins: while a block has one it keeps its address. Pins count; each pin needs its unpin. False if there is no memory
+ * to note it, and then the block is not pinned. */
+SCOOT_EXPORT bool scoot_pin(scoot_heap* heap, void* block);
+SCOOT_EXPORT void scoot_unpin(scoot_heap* heap, void* block);
+
+/* ---- compaction ------------------------------------------------------------------------------------------------ */
+
+/* How much one compaction may do. */
+typedef struct scoot_effort {
+  size_t bytes_max;     /* bytes moved; 0: no limit */
+  uint64_t time_max_ns; /* wall time, checked every few blocks; 0: no limit */
+  size_t reserved[2];   /* zero */
+} scoot_effort;
+
+typedef enum scoot_stop_reason {
+  SCOOT_DONE = 0,            /* everything that could be gained was */
+  SCOOT_EFFORT_SPENT = 1,    /* call again to go on */
+  SCOOT_NOTHING_TO_GAIN = 2, /* there was nothing to do from the start */
+  SCOOT_PINNED = 3,          /* what is left is held by pinned blocks, or blocks of kinds without a mover */
+  SCOOT_REFUSED = 4          /* what is left is held by blocks whose mover answered SCOOT_KEEP */
+} scoot_stop_reason;
+
+typedef struct scoot_compaction {
+  size_t bytes_moved;
+  size_t blocks_moved;
+  size_t blocks_dropped;
+  size_t blocks_kept;
+  size_t bytes_given_back; /* by which the heap's held bytes fell */
+  scoot_stop_reason why;
+  size_t reserved[4];
+} scoot_compaction;
+
+typedef struct scoot_forecast {
+  size_t bytes_to_gain; /* by which held bytes would fall */
+  size_t bytes_to_move; /* at most */
+  size_t reserved[2];
+} scoot_forecast;
+
+/* Gives memory back by moving blocks together, within the effort (NULL: no limit); asks again about blocks that were
+ * refused or pinned before. What it frees goes to the OS. Returns what was done and why it stopped.
+ * Invalidates: addresses of unpinned blocks of this heap. */
+SCOOT_EXPORT scoot_compaction scoot_compact(scoot_heap* heap, const scoot_effort* effort);
+
+/* What scoot_compact would gain and cost now: an estimate from counters, which calls no mover. */
+SCOOT_EXPORT scoot_forecast scoot_estimate(const scoot_heap* heap);
+
+/* For tests: moves every unpinned block of a kind with a mover to another address where one is free or can be had.
+ * Returns the blocks moved. Invalidates: addresses of unpinned blocks of this heap. */
+SCOOT_EXPORT size_t scoot_move_everything(scoot_heap* heap);
+
+/* ---- statistics ------------------------------------------------------------------------------------------------ */
+
+typedef struct scoot_stats {
+  size_t blocks;         /* live */
+  size_t live_bytes;     /* usable bytes of the live blocks */
+  size_t held_bytes;     /* OS pages charged to this heap's pages, metadata apart */
+  size_t hole_bytes;     /* in freed slots and large-space holes */
+  size_t slack_bytes;    /* resident above the tops, and rounding */
+  size_t metadata_bytes; /* of this heap: shelves, bitmaps, tables */
+  size_t pages;
+  size_t shelves; /* slot sizes in use, over all kinds */
+  size_t pinned_blocks;
+  uint64_t allocations;     /* ever */
+  uint64_t allocated_bytes; /* ever, usable bytes */
+  uint64_t blocks_moved;    /* ever */
+  uint64_t bytes_moved;
+  uint64_t blocks_dropped;
+  uint64_t blocks_kept; /* times a mover answered SCOOT_KEEP */
+  uint64_t failures;    /* allocations that returned NULL */
+  uint64_t reserved[8];
+} scoot_stats;
+
+SCOOT_EXPORT scoot_stats scoot_heap_stats(const scoot_heap* heap);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
