@@ -8,6 +8,7 @@ include(CMakePackageConfigHelpers)
 set(libraries scoot scoot_shared)
 if(TARGET scoot_cache)
   list(APPEND libraries scoot_cache)
+  set_target_properties(scoot_cache PROPERTIES EXPORT_NAME cache)
 endif()
 install(
   TARGETS ${libraries}
