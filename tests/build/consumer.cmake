@@ -21,11 +21,15 @@ endfunction()
 # build_and_run(folder option...): the CMake project consumer/.
 function(build_and_run folder)
   file(REMOVE_RECURSE ${folder})
+  # The README's example is one of the programs.
+  file(READ ${SOURCE}/README.md readme)
+  string(REGEX MATCH "```cpp\n([^`]*)```" example "${readme}")
+  file(WRITE ${folder}/readme.cpp "${CMAKE_MATCH_1}")
   run(${CMAKE_COMMAND} -S ${programs} -B ${folder} -G ${GENERATOR} -DCMAKE_CXX_COMPILER=${CXX}
       -DCMAKE_C_COMPILER=${CC} -DCMAKE_BUILD_TYPE=Debug "-DCMAKE_CXX_FLAGS_DEBUG=${FLAGS}" "-DCMAKE_C_FLAGS_DEBUG=${FLAGS}"
       ${ARGN})
   run(${CMAKE_COMMAND} --build ${folder})
-  foreach(program heap_cxx heap_cxx_shared heap_c heap_c_shared cache_cxx)
+  foreach(program heap_cxx heap_cxx_shared heap_c heap_c_shared readme cache_cxx)
     run(${folder}/${program})
   endforeach()
 endfunction()
