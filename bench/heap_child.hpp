@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: MIT
+//
+// The process in which one allocator runs one workload. The parent starts scoot-bench again as
+//
+//     scoot-bench --child heap|speed|probe NAME=VALUE...
+//
+// with the peer's library preloaded. The child allocates next to nothing for itself before the allocator is measured,
+// and answers on stdout with lines "name value". Exit status 0: done; 3: a block was damaged or memory ran out.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+#include "allocators.hpp"
+
+namespace bench {
+
+struct child_options {
+  std::string_view workload = "steady";
+  bool scoot = false;          // else the malloc that the process was started with
+  std::size_t live_bytes = 0;  // target
+  double volume = 1;           // scales how often the live volume is replaced
+  std::uint64_t seed = 1;
+  unsigned samples = 48;           // a phase
+  bool phases = false;             // a line for each phase to stderr
+  std::uint32_t verify_every = 8;  // of the blocks freed, one in so many is verified
+  std::uint64_t operations = 0;    // speed: pairs a pattern
+  scoot_setup setup;
+};
+
+// Runs what argv (without "--child") asks for and returns the exit status.
+int run_child(int argc, char** argv);
+
+// The workloads that exist, by name.
+inline constexpr std::string_view heap_workloads[] = {"steady", "shift", "frag-grow", "shrink"};
+
+int run_heap_workload(const child_options& options);
+int run_speed(const child_options& options);
+
+}  // namespace bench
