@@ -1,0 +1,395 @@
+// SPDX-License-Identifier: MIT
+//
+// Moving blocks.
+//
+// There is one step: lower() brings a shelf's top down by moving the block at the top into the lowest hole, so that
+// every byte moved gives a byte back. The rest is choice: which shelf (the one with most to gain), how far (as much as
+// the heap is about to grow, or the effort), and what becomes of the memory above the new top (whole pages go to the
+// pool, for any shelf to take; OS pages of the top page go to the OS, in batches).
+#include <algorithm>
+#include <cstring>
+
+#include "base/bits.hpp"
+#include "base/check.hpp"
+#include "heap/heap_impl.hpp"
+#include "os/os.hpp"
+
+namespace scoot {
+
+namespace {
+
+constexpr std::size_t slack_batch_bytes = std::size_t{64} << 10;
+constexpr std::size_t waste_bytes_min = std::size_t{64} << 10;
+constexpr unsigned blocks_a_clock_check = 16;
+constexpr int poison = 0xdd;
+
+}  // namespace
+
+bool work_left::allows(std::size_t block_bytes) noexcept {
+  if (block_bytes > bytes) return false;
+  if (deadline_ns != 0 && blocks++ % blocks_a_clock_check == 0 && os::now_ns() >= deadline_ns) {
+    bytes = 0;
+    return false;
+  }
+  return true;
+}
+
+// --- Keeping the target -------------------------------------------------------------------------------------------
+
+bool heap_impl::over_target(std::size_t growth) const noexcept {
+  const double target = static_cast<double>(held_ + growth) * waste_target_;
+  return static_cast<double>(waste_bytes()) > std::max(target, static_cast<double>(waste_bytes_min));
+}
+
+// Makes up for growth by giving as much back elsewhere, and as much again until the waste is under its target.
+void heap_impl::keep_target(std::size_t growth, work_left& work) noexcept {
+  const std::uint64_t freed_since = freed_bytes_ - nothing_frees_;
+  if (nothing_unpins_ == unpins_ && freed_since < std::max<std::size_t>(waste_bytes_min, held_ / 1024)) return;
+  work.urgent = false;
+  reclaim(2 * growth, work);
+  work.urgent = true;
+}
+
+// Bytes by which a shelf would let its resident memory shrink if all its holes were filled from the top.
+std::size_t heap_impl::gain_of(const shelf& s) const noexcept {
+  const page_info* top = s.top();
+  if (top == nullptr) return 0;
+  const auto used = static_cast<std::size_t>(s.bump - top->base);
+  const std::size_t holes = s.hole_bytes();
+  const std::size_t slack = s.slack_bytes(os_page_);
+  if (holes + top->start >= used) return std::max(holes + slack, top->resident_bytes());  // the whole page
+  return base::round_up(used, os_page_) - base::round_up(used - holes, os_page_) + slack;
+}
+
+bool heap_impl::worth_retrying(const shelf& s) const noexcept {
+  if (s.stuck_why == stop_reason::pinned && s.movable && s.stuck_unpins != unpins_) return true;
+  return s.holes + s.parked > s.stuck_holes + s.stuck_holes / 4 + 16;
+}
+
+void heap_impl::unstick(shelf& s) noexcept {
+  s.stuck = false;
+  s.anchored = 0;
+  s.stuck_unpins = unpins_;
+}
+
+// The shelf, or the page of the large space, with most to gain. False if there is none worth the work.
+bool heap_impl::choose_victim(bool urgent) noexcept {
+  std::size_t best = (urgent ? 1 : 2) * os_page_ - 1;
+  for (shelf* s : shelves_) {
+    if (s->stuck && !worth_retrying(*s)) continue;
+    // Memory above a top may be wanted by that very shelf next, and costs a fault then: a hole counts for more.
+    const std::size_t slack = s->slack_bytes(os_page_);
+    const std::size_t gain = gain_of(*s);
+    const std::size_t score = urgent ? gain : gain - slack + slack / 4;
+    if (score > best) {
+      best = score;
+      victim_ = s;
+    }
+  }
+  page_info* page = evacuating_ != nullptr
+                        ? evacuating_
+                        : emptiest_large_page(urgent ? page_bytes_ - page_bytes_ / 8 : page_bytes_ / 2);
+  if (page != nullptr && page->resident_bytes() - page->live_bytes > best) {
+    victim_ = nullptr;
+    evacuating_ = page;
+    if (!page->evacuating) large_.set_evacuating(page, true, page_bytes_);
+    return true;
+  }
+  if (victim_ == nullptr) return false;
+  if (victim_->stuck || victim_->stuck_unpins != unpins_) unstick(*victim_);
+  victim_until_ = victim_->hole_bytes() / 2;
+  return true;
+}
+
+// Gives back up to `goal` bytes, or as many as the work allows. Returns the bytes that the tops came down by, or, if
+// the work is urgent, by which this heap holds less.
+std::size_t heap_impl::reclaim(std::size_t goal, work_left& work) noexcept {
+  std::size_t gained = 0;
+  while (gained < goal) {
+    const bool large = victim_ == nullptr && evacuating_ != nullptr;
+    if (victim_ == nullptr && !large && !choose_victim(work.urgent)) {
+      nothing_frees_ = freed_bytes_;
+      nothing_unpins_ = unpins_;
+      break;
+    }
+    if (victim_ == nullptr) {
+      page_info* page = evacuating_;
+      const std::size_t held = held_;
+      if (evacuate(page, work)) gained += held - std::min(held, held_);
+      if (evacuating_ != nullptr) break;  // the work is spent
+      continue;
+    }
+    shelf& s = *victim_;
+    const std::size_t step = lower_and_trim(s, goal - gained, work);
+    gained += step;
+    if (s.hole_bytes() > victim_until_ && step != 0) continue;
+    victim_ = nullptr;
+    const bool spent = s.holes != 0 && !s.stuck && step == 0;
+    if (!s.stuck && s.slack_bytes(os_page_) >= 4 * os_page_) {
+      trim_resident(s.top(), static_cast<std::size_t>(s.bump - s.top()->base));
+      s.limit = s.top()->base + s.top()->resident_end;
+    }
+    if (spent) break;
+  }
+  return gained;
+}
+
+std::size_t heap_impl::lower_and_trim(shelf& s, std::size_t goal, work_left& work) noexcept {
+  const std::size_t held = held_;
+  const std::size_t slack = s.slack_bytes(os_page_);
+  std::size_t lowered = 0;
+  // What is resident above the top already serves an urgent need as well, without a move.
+  if (!work.urgent || slack < goal) lowered = lower(s, goal, work);
+  page_info* top = s.top();
+  if (top != nullptr && s.slack_bytes(os_page_) >= (work.urgent ? os_page_ : slack_batch_bytes)) {
+    trim_resident(top, static_cast<std::size_t>(s.bump - top->base));
+    s.limit = top->base + top->resident_end;
+  }
+  const std::size_t given = held - std::min(held, held_);
+  return work.urgent ? given : std::max(lowered, given);
+}
+
+// --- One shelf ----------------------------------------------------------------------------------------------------
+
+verdict heap_impl::call_mover(std::uint8_t kind_index, void* from, void* to, std::size_t size) noexcept {
+  const kind_options& k = kinds_[kind_index]->options;
+  in_mover_ = true;
+  const verdict answer = k.move(k.context, from, to, size);
+  in_mover_ = false;
+  switch (answer) {
+    case verdict::moved:
+      ++blocks_moved_;
+      bytes_moved_ += size;
+      if constexpr (SCOOT_CHECK_LEVEL >= 2) std::memset(from, poison, size);
+      break;
+    case verdict::drop:
+      ++blocks_dropped_;
+      count_free(size);
+      break;
+    case verdict::keep:
+      ++blocks_kept_;
+      break;
+  }
+  return answer;
+}
+
+// Leaves the top page alone and goes on with the one below it. False if there is none.
+bool heap_impl::anchor(shelf& s, stop_reason why) noexcept {
+  if (blocked_ != stop_reason::refused) blocked_ = why;
+  page_info* top = s.top();
+  trim_resident(top, static_cast<std::size_t>(s.bump - top->base));
+  s.limit = top->base + top->resident_end;
+  if (s.anchor_top()) return true;
+  s.stuck = true;
+  s.stuck_why = why;
+  s.stuck_holes = s.holes;
+  s.stuck_unpins = unpins_;
+  return false;
+}
+
+// Asks the mover to move the block at the top into the lowest hole.
+heap_impl::move_result heap_impl::move_top(shelf& s, page_info* top, std::uint32_t index, work_left& work) noexcept {
+  void* from = s.slot_address(top, index);
+  std::uint32_t hole_index = 0;
+  page_info* hole_page = s.lowest_hole(hole_index);
+  const verdict answer = call_mover(s.kind, from, s.slot_address(hole_page, hole_index), s.slot);
+  work.spend(s.slot);
+  if (answer == verdict::keep) return move_result::stays;
+  if (answer == verdict::moved) s.take_hole(hole_page, hole_index);
+  return move_result::gone;
+}
+
+// Lowers the top by `goal` bytes, or as far as holes, pins, movers and work allow. Returns the bytes it came down by.
+std::size_t heap_impl::lower(shelf& s, std::size_t goal, work_left& work) noexcept {
+  return_parked(s, 0);
+  std::size_t lowered = 0;
+  while (page_info* top = s.top()) {
+    const std::uint32_t fresh = s.slot_index(top, s.bump);
+    if (fresh == 0) {
+      s.pop();
+      release_shelf_page(s, top);
+      continue;
+    }
+    if (lowered >= goal) break;
+    const std::uint32_t index = fresh - 1;
+    if (base::test_bit(top->hole_map, index)) {
+      s.take_hole(top, index);
+    } else {
+      if (s.holes == 0 || s.stuck) break;
+      if (!s.movable || is_pinned(top, s.slot_address(top, index))) {
+        if (anchor(s, stop_reason::pinned)) continue;
+        break;
+      }
+      if (!work.allows(s.slot)) break;
+      if (move_top(s, top, index, work) == move_result::stays) {
+        if (anchor(s, stop_reason::refused)) continue;
+        break;
+      }
+    }
+    s.bump -= s.slot;
+    lowered += s.slot;
+  }
+  return lowered;
+}
+
+// --- The large space ----------------------------------------------------------------------------------------------
+
+// The page with fewest live bytes, if no more than live_max, that has not failed to be cleared lately.
+page_info* heap_impl::emptiest_large_page(std::size_t live_max) const noexcept {
+  page_info* best = nullptr;
+  const auto now = static_cast<std::uint32_t>(freed_bytes_ >> 16);
+  for (page_info* page : large_.pages()) {
+    if (page->hint_word == now || page->live_bytes > live_max) continue;
+    if (best == nullptr || page->live_bytes < best->live_bytes) best = page;
+  }
+  return best;
+}
+
+heap_impl::move_result heap_impl::move_large(page_info* page, chunk* from) noexcept {
+  const std::size_t alignment = kinds_[from->kind]->options.alignment;
+  const std::size_t size = from->usable;
+  chunk* found = large_.find(size, alignment);
+  if (found == nullptr) return move_result::stays;
+  page_info* to_page = page_of(found);
+  if (!extend_resident(to_page, large_space::resident_need(to_page, found, size, alignment, page_bytes_))) {
+    return move_result::stays;
+  }
+  chunk* to = large_.take(to_page, found, size, alignment, page_bytes_);
+  to->kind = from->kind;
+  const verdict answer = call_mover(from->kind, from->payload(), to->payload(), size);
+  if (answer != verdict::moved) large_.give(to_page, to, page_bytes_);
+  if (answer == verdict::keep) {
+    blocked_ = stop_reason::refused;
+    return move_result::stays;
+  }
+  large_.give(page, from, page_bytes_);
+  return move_result::gone;
+}
+
+// Goes on clearing a page of the large space. True: the page was given to the pool. Otherwise evacuating_ is null if it
+// can't be cleared now, and still set if only the work was spent.
+bool heap_impl::evacuate(page_info* page, work_left& work) noexcept {
+  bool cleared = true;
+  for (chunk* c = large_.first(page); c != nullptr && cleared;) {
+    chunk* after = large_space::next(page, c, page_bytes_);
+    if (!c->free) {
+      if (kinds_[c->kind]->options.move == nullptr || is_pinned(page, c->payload())) {
+        if (blocked_ != stop_reason::refused) blocked_ = stop_reason::pinned;
+        cleared = false;
+      } else if (!work.allows(c->usable)) {
+        return false;
+      } else {
+        work.spend(c->usable);
+        // Freeing joins chunks: go on from the one behind, which keeps its place unless it was free itself.
+        if (after != nullptr && after->free) after = large_space::next(page, after, page_bytes_);
+        cleared = move_large(page, c) == move_result::gone;
+      }
+    }
+    c = after;
+  }
+  evacuating_ = nullptr;
+  if (cleared) {
+    large_.remove(page, page_bytes_);
+    give_page(page);
+  } else {
+    large_.set_evacuating(page, false, page_bytes_);
+    page->hint_word = static_cast<std::uint32_t>(freed_bytes_ >> 16);
+  }
+  return cleared;
+}
+
+// --- compact ------------------------------------------------------------------------------------------------------
+
+compaction heap_impl::compact_all(const effort& e) noexcept {
+  if constexpr (SCOOT_CHECK_LEVEL >= 1) check_outside_mover("compact");
+  const bool timed = e.time_max != std::chrono::nanoseconds::max();
+  const auto time_max = static_cast<std::uint64_t>(std::max<std::int64_t>(e.time_max.count(), 0));
+  work_left work{e.bytes_max, timed ? std::max<std::uint64_t>(os::now_ns() + time_max, 1) : 0, true};
+  const std::uint64_t moved = bytes_moved_;
+  const std::uint64_t blocks = blocks_moved_;
+  const std::uint64_t dropped = blocks_dropped_;
+  const std::uint64_t kept = blocks_kept_;
+  const std::size_t held = held_ + pool_.idle_bytes();
+  blocked_ = stop_reason::done;
+  victim_ = nullptr;
+  bool spent = false;
+  for (std::uint32_t i = 0; i < shelves_.size() && !spent; ++i) {
+    shelf& s = *shelves_[i];
+    unstick(s);
+    if (gain_of(s) < os_page_) continue;
+    lower(s, ~std::size_t{0}, work);
+    if (page_info* top = s.top()) {
+      trim_resident(top, static_cast<std::size_t>(s.bump - top->base));
+      s.limit = top->base + top->resident_end;
+    }
+    spent = s.holes != 0 && !s.stuck && gain_of(s) >= os_page_;
+  }
+  for (page_info* page : large_.pages()) page->hint_word = ~std::uint32_t{0};
+  while (!spent) {
+    page_info* page = evacuating_ != nullptr ? evacuating_ : emptiest_large_page(page_bytes_ - page_bytes_ / 8);
+    if (page == nullptr || large_.pages().size() < 2) break;
+    evacuating_ = page;
+    if (!page->evacuating) large_.set_evacuating(page, true, page_bytes_);
+    if (!evacuate(page, work)) {
+      spent = evacuating_ != nullptr;
+      break;
+    }
+  }
+  for (page_info* page : large_.pages()) trim_large_tail(page);
+  pool_.trim_some(~std::size_t{0}, 0);
+  compaction c;
+  c.bytes_moved = static_cast<std::size_t>(bytes_moved_ - moved);
+  c.blocks_moved = static_cast<std::size_t>(blocks_moved_ - blocks);
+  c.blocks_dropped = static_cast<std::size_t>(blocks_dropped_ - dropped);
+  c.blocks_kept = static_cast<std::size_t>(blocks_kept_ - kept);
+  const std::size_t held_now = held_ + pool_.idle_bytes();
+  c.bytes_given_back = held - std::min(held, held_now);
+  if (spent) {
+    c.why = stop_reason::effort_spent;
+  } else if (blocked_ != stop_reason::done) {
+    c.why = blocked_;
+  } else {
+    c.why = c.bytes_moved != 0 || c.bytes_given_back != 0 ? stop_reason::done : stop_reason::nothing_to_gain;
+  }
+  return c;
+}
+
+// Gives back what is resident behind the last block of a page of the large space.
+void heap_impl::trim_large_tail(page_info* page) noexcept {
+  chunk* last = large_.first(page);
+  while (chunk* after = large_space::next(page, last, page_bytes_)) last = after;
+  if (!last->free) return;
+  const auto offset = static_cast<std::size_t>(reinterpret_cast<char*>(last) - page->base);
+  trim_resident(page, offset + 2 * sizeof(chunk));
+}
+
+forecast heap_impl::make_forecast() const noexcept {
+  forecast f;
+  for (const shelf* s : shelves_) {
+    const std::size_t gain = gain_of(*s);
+    if (gain < os_page_) continue;
+    if (!s->movable) {
+      f.bytes_to_gain += s->slack_bytes(os_page_);
+      continue;
+    }
+    f.bytes_to_gain += gain;
+    std::size_t live = 0;
+    for (std::uint32_t i = 0; i < s->page_count; ++i) live += s->fresh_of(s->pages[i]);
+    f.bytes_to_move += std::min<std::size_t>(s->holes + s->parked, live - s->holes - s->parked) * s->slot;
+  }
+  std::size_t live = 0;
+  std::size_t resident = 0;
+  for (const page_info* page : large_.pages()) {
+    live += page->live_bytes;
+    resident += page->resident_bytes();
+  }
+  const std::size_t needed = (live + page_bytes_ - 1) / page_bytes_ * page_bytes_;
+  if (resident > needed) {
+    f.bytes_to_gain += resident - needed;
+    f.bytes_to_move += std::min(live, resident - needed);
+  }
+  f.bytes_to_gain += pool_.idle_bytes();
+  return f;
+}
+
+}  // namespace scoot

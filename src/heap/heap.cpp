@@ -1,0 +1,595 @@
+// SPDX-License-Identifier: MIT
+//
+// Allocation and freeing.
+#include <algorithm>
+#include <cstring>
+
+#include "base/bits.hpp"
+#include "base/check.hpp"
+#include "heap/heap_impl.hpp"
+#include "os/os.hpp"
+
+namespace scoot {
+
+namespace {
+
+constexpr std::size_t magazine_bytes_max = std::size_t{16} << 10;
+constexpr std::size_t idle_step_bytes = std::size_t{64} << 10;
+constexpr std::size_t colour_bytes = 4096 + 64;  // to the next TLB set and the next cache set at once
+constexpr int poison = 0xdd;
+// Room in the budget can be taken by other heaps between our giving and our charging: try so often.
+constexpr int charge_attempts_max = 32;
+
+}  // namespace
+
+heap_impl::heap_impl(page_pool_impl& pool, const heap_options& options) noexcept
+    : base_(pool.first_region().base),
+      bytes_(pool.first_region().bytes),
+      infos_(pool.first_region().infos),
+      page_shift_(pool.page_shift()),
+      pool_(pool),
+      os_page_(os::page_bytes()),
+      page_bytes_(pool.bytes_per_page()),
+      slot_max_(std::min(slot_size_max, page_bytes_ / 16)),
+      large_max_(page_bytes_ / 2 - sizeof(chunk)),
+      waste_target_(options.waste_target > 0 ? options.waste_target : 1.0 / 128),
+      move_bytes_max_(options.move_bytes_max),
+      shelves_(pool),
+      runs_(pool),
+      large_(pool),
+      pins_(pool) {
+  pool_.heap_added();
+}
+
+heap_impl::~heap_impl() {
+  for (shelf* s : shelves_) {
+    while (page_info* top = s->top()) {
+      s->pop();
+      release_shelf_page(*s, top);
+    }
+    pool_.metadata_free(s->pages, s->page_capacity * sizeof(page_info*));
+    pool_.metadata_free(s->hole_pages, s->page_capacity / 8);
+    pool_.metadata_free(s, sizeof(shelf));
+  }
+  while (large_.pages().size() != 0) {
+    page_info* page = large_.pages()[0];
+    large_.remove(page, page_bytes_);
+    give_page(page);
+  }
+  while (runs_.size() != 0) free_run(runs_[0]);
+  for (std::uint32_t i = 0; i < kind_count_; ++i) pool_.metadata_free(kinds_[i], sizeof(kind_entry));
+  pool_.trim_some(~std::size_t{0}, pool_.idle_bytes_max());
+  pool_.heap_removed();
+}
+
+kind heap_impl::new_kind(const kind_options& options) noexcept {
+  const bool aligned = options.alignment != 0 && (options.alignment & (options.alignment - 1)) == 0;
+  if (!aligned || options.alignment > 4096 || kind_count_ == kinds_max) return {};
+  void* memory = pool_.metadata_allocate(sizeof(kind_entry));
+  if (memory == nullptr) return {};
+  metadata_bytes_ += sizeof(kind_entry);
+  kinds_[kind_count_] = ::new (memory) kind_entry{options, {}};
+  return {static_cast<std::uint8_t>(kind_count_++)};
+}
+
+// --- Checks of what callers hand in -------------------------------------------------------------------------------
+
+void heap_impl::check_outside_mover(const char* what) const noexcept {
+  SCOOT_CHECK(1, !in_mover_, "%s called by a mover in its own heap", what);
+}
+
+page_info* heap_impl::checked_page_of(const void* block, const char* what) const noexcept {
+  page_info* page = page_of(block);
+  if constexpr (SCOOT_CHECK_LEVEL >= 1) check_block(page, block, what);
+  return page;
+}
+
+void heap_impl::check_block(const page_info* page, const void* block, const char* what) const noexcept {
+  SCOOT_CHECK(1, page != nullptr, "%s(%p): not a block: outside every page of this pool", what, block);
+  switch (page->use) {
+    case page_use::shelf: {
+      const shelf* s = static_cast<const shelf*>(page->owner);
+      const bool ours = std::find(shelves_.begin(), shelves_.end(), s) != shelves_.end();
+      SCOOT_CHECK(1, ours, "%s(%p): a block of another heap", what, block);
+      const std::uint32_t index = s->slot_index(page, block);
+      SCOOT_CHECK(1,
+                  static_cast<const char*>(block) >= page->base + page->start && index < s->fresh_of(page) &&
+                      s->slot_address(page, index) == block,
+                  "%s(%p): not the start of a block", what, block);
+      const bool parked = std::find(s->magazine, s->magazine + s->parked, block) != s->magazine + s->parked;
+      SCOOT_CHECK(1, !parked && !base::test_bit(page->hole_map, index), "%s(%p): freed already", what, block);
+      return;
+    }
+    case page_use::large: {
+      SCOOT_CHECK(1, page->owner == this, "%s(%p): a block of another heap", what, block);
+      chunk* c = large_.first(page);
+      while (c != nullptr && c->payload() < block) c = large_space::next(page, c, page_bytes_);
+      SCOOT_CHECK(1, c != nullptr && c->payload() == block, "%s(%p): not the start of a block", what, block);
+      SCOOT_CHECK(1, !c->free, "%s(%p): freed already", what, block);
+      return;
+    }
+    case page_use::run:
+      SCOOT_CHECK(1, page->owner == this, "%s(%p): a block of another heap", what, block);
+      SCOOT_CHECK(1, page->base == block, "%s(%p): not the start of a block", what, block);
+      return;
+    default:
+      base::fail(__FILE__, __LINE__, "%s(%p): not a block: freed already, or never allocated", what, block);
+  }
+}
+
+// --- Resident memory ----------------------------------------------------------------------------------------------
+
+// Makes [start, end) of a page ours to touch.
+bool heap_impl::extend_resident(page_info* page, std::size_t end) noexcept {
+  end = base::round_up(end, os_page_);
+  if (end <= page->resident_end) return true;
+  const std::size_t growth = end - page->resident_end;
+  if (!pool_.charge(growth)) return false;
+  page->resident_end = static_cast<std::uint32_t>(end);
+  held_ += growth;
+  return true;
+}
+
+// Gives what is resident of a page from `end` on back to the OS.
+void heap_impl::trim_resident(page_info* page, std::size_t end) noexcept {
+  end = std::max<std::size_t>(base::round_up(end, os_page_), page->resident_begin);
+  if (page->resident_end <= end) return;
+  const std::size_t gain = page->resident_end - end;
+  if (!os::give_back(page->base + end, gain)) return;
+  page->resident_end = static_cast<std::uint32_t>(end);
+  held_ -= gain;
+  pool_.uncharge(gain);
+}
+
+void heap_impl::give_page(page_info* page) noexcept {
+  held_ -= page->resident_bytes();
+  pool_.give(page);
+}
+
+// --- Shelves ------------------------------------------------------------------------------------------------------
+
+shelf* heap_impl::new_shelf(std::uint8_t kind_index, std::size_t slot) noexcept {
+  if (!shelves_.make_room()) return nullptr;
+  void* memory = pool_.metadata_allocate(sizeof(shelf));
+  if (memory == nullptr) return nullptr;
+  metadata_bytes_ += sizeof(shelf);
+  auto* s = ::new (memory) shelf{};
+  s->parked_max =
+      static_cast<std::uint32_t>(std::clamp<std::size_t>(magazine_bytes_max / slot, 2, shelf::magazine_slots));
+  s->slot = static_cast<std::uint32_t>(slot);
+  s->kind = kind_index;
+  s->size_class = static_cast<std::uint8_t>(size_class_of(slot));
+  s->movable = kinds_[kind_index]->options.move != nullptr;
+  s->page_bytes = static_cast<std::uint32_t>(page_bytes_);
+  s->reciprocal = ((std::uint64_t{1} << 40) + slot - 1) / slot;
+  shelves_.add(s);
+  return s;
+}
+
+shelf* heap_impl::shelf_for(kind_entry& entry, std::uint8_t kind_index, std::size_t size) noexcept {
+  const std::size_t size_class = size_class_of(size);
+  if (entry.by_class[size_class] != nullptr) return entry.by_class[size_class];
+  const std::size_t slot = base::round_up(size_of_class(size_class), entry.options.alignment);
+  shelf*& proper = entry.by_class[size_class_of(slot)];
+  if (proper == nullptr) proper = new_shelf(kind_index, slot);
+  entry.by_class[size_class] = proper;
+  return proper;
+}
+
+// Room for one more page in the shelf's lists.
+bool heap_impl::make_page_room(shelf& s) noexcept {
+  if (s.page_count < s.page_capacity) return true;
+  const std::uint32_t capacity = std::max<std::uint32_t>(64, s.page_capacity * 2);
+  void* pages = pool_.metadata_allocate(capacity * sizeof(page_info*));
+  void* bits = pages == nullptr ? nullptr : pool_.metadata_allocate(capacity / 8);
+  if (bits == nullptr) {
+    pool_.metadata_free(pages, capacity * sizeof(page_info*));
+    return false;
+  }
+  std::memset(bits, 0, capacity / 8);
+  if (s.page_count != 0) {
+    std::memcpy(pages, s.pages, s.page_count * sizeof(page_info*));
+    std::memcpy(bits, s.hole_pages, s.page_capacity / 8);
+  }
+  pool_.metadata_free(s.pages, s.page_capacity * sizeof(page_info*));
+  pool_.metadata_free(s.hole_pages, s.page_capacity / 8);
+  metadata_bytes_ += (capacity - s.page_capacity) * sizeof(page_info*) + (capacity - s.page_capacity) / 8;
+  s.pages = static_cast<page_info**>(pages);
+  s.hole_pages = static_cast<std::uint64_t*>(bits);
+  s.page_capacity = capacity;
+  return true;
+}
+
+namespace {
+
+std::size_t hole_map_bytes(const shelf& s) noexcept { return (s.page_bytes / s.slot + 63) / 64 * 8; }
+
+}  // namespace
+
+bool heap_impl::add_shelf_page(shelf& s) noexcept {
+  if (!make_page_room(s)) return false;
+  void* hole_map = pool_.metadata_allocate(hole_map_bytes(s));
+  if (hole_map == nullptr) return false;
+  page_info* page = pool_.take(s.page_count != 0);
+  if (page == nullptr) {
+    pool_.metadata_free(hole_map, hole_map_bytes(s));
+    return false;
+  }
+  std::memset(hole_map, 0, hole_map_bytes(s));
+  held_ += page->resident_bytes();
+  page->start = 0;
+  if (page->resident_bytes() == 0) {
+    // Shelves begin at different offsets, or their first blocks would share a few cache and TLB sets.
+    const std::size_t colours = page_bytes_ / 16 / colour_bytes;
+    const std::size_t alignment = std::max<std::size_t>(64, kinds_[s.kind]->options.alignment);
+    if (s.page_count == 0 && colours != 0) {
+      page->start = static_cast<std::uint32_t>(base::round_down(s.size_class % colours * colour_bytes, alignment));
+    }
+    page->resident_begin = page->resident_end = static_cast<std::uint32_t>(base::round_down(page->start, os_page_));
+  } else if (page->resident_begin != 0) {
+    const std::size_t growth = page->resident_begin;
+    if (pool_.charge(growth)) {
+      page->resident_begin = 0;
+      held_ += growth;
+    }
+  }
+  page->use = page_use::shelf;
+  page->owner = &s;
+  page->hole_map = static_cast<std::uint64_t*>(hole_map);
+  page->pins = 0;
+  metadata_bytes_ += hole_map_bytes(s);
+  if (page->resident_begin > page->start || !extend_resident(page, page->start + s.slot)) {
+    release_shelf_page(s, page);
+    return false;
+  }
+  s.push(page);
+  return true;
+}
+
+// Raises what is resident, or the pages, so that one slot more fits at the top. False: no budget, or no address space.
+bool heap_impl::grow(shelf& s) noexcept {
+  for (;;) {
+    if (page_info* top = s.top()) {
+      const auto used = static_cast<std::size_t>(s.bump - top->base);
+      if (page_bytes_ - used >= s.slot) {
+        if (!extend_resident(top, used + s.slot)) return false;
+        s.limit = top->base + top->resident_end;
+        return true;
+      }
+    }
+    if (!s.raise_partial()) return add_shelf_page(s);
+  }
+}
+
+// A page that has left its shelf, or not joined it.
+void heap_impl::release_shelf_page(shelf& s, page_info* page) noexcept {
+  pool_.metadata_free(page->hole_map, hole_map_bytes(s));
+  metadata_bytes_ -= hole_map_bytes(s);
+  give_page(page);
+}
+
+// Turns all but the `keep` newest parked slots into holes, and gives pages that are empty then back to the pool.
+void heap_impl::return_parked(shelf& s, std::uint32_t keep) noexcept {
+  const std::uint32_t count = s.parked - std::min(keep, s.parked);
+  for (std::uint32_t i = 0; i < count; ++i) {
+    page_info* page = page_of(s.magazine[i]);
+    s.put_hole(page, s.slot_index(page, s.magazine[i]));
+    if (page->holes != s.fresh_of(page)) continue;
+    if (page != s.top()) {
+      s.remove(page);
+      release_shelf_page(s, page);
+    } else {
+      s.holes -= page->holes;
+      page->holes = 0;
+      base::clear_bit(s.hole_pages, page->position);
+      std::memset(page->hole_map, 0, hole_map_bytes(s));
+      page->hint_word = 0;
+      s.bump = s.slot_address(page, 0);
+      if (s.page_count > 1) release_shelf_page(s, s.pop());
+    }
+  }
+  std::copy(s.magazine + count, s.magazine + s.parked, s.magazine);
+  s.parked -= count;
+  if (pool_.idle_excess()) pool_.trim_some(idle_step_bytes, pool_.idle_bytes_max());
+}
+
+// --- Allocation ---------------------------------------------------------------------------------------------------
+
+inline void* heap_impl::pop_slot(shelf& s) noexcept {
+  count_allocation(s.slot);
+  return s.magazine[--s.parked];
+}
+
+void* heap_impl::allocate_block(kind k, std::size_t size) noexcept {
+  if constexpr (SCOOT_CHECK_LEVEL >= 1) {
+    check_outside_mover("allocate");
+    SCOOT_CHECK(1, k.index < kind_count_, "allocate: kind %u is not of this heap", unsigned{k.index});
+  }
+  kind_entry& entry = *kinds_[k.index];
+  if (size <= small_size_max) [[likely]] {
+    shelf* s = entry.by_class[(size + 7) / 8];
+    if (s != nullptr) [[likely]] {
+      return s->parked != 0 ? pop_slot(*s) : allocate_small(*s, size);
+    }
+  } else if (size <= slot_max_) {
+    shelf* s = entry.by_class[size_class_of(size)];
+    if (s != nullptr) [[likely]]
+      return s->parked != 0 ? pop_slot(*s) : allocate_small(*s, size);
+  }
+  return allocate_slow(entry, k.index, std::max<std::size_t>(size, 1));
+}
+
+void* heap_impl::allocate_slow(kind_entry& entry, std::uint8_t kind_index, std::size_t size) noexcept {
+  void* block = nullptr;
+  if (size <= slot_max_) {
+    shelf* s = shelf_for(entry, kind_index, size);
+    if (s == nullptr) {
+      ++failures_;
+      return nullptr;
+    }
+    return s->parked != 0 ? pop_slot(*s) : allocate_small(*s, size);
+  }
+  work_left work{move_bytes_max_ + size, 0, true};
+  if (size <= large_max_) {
+    block = allocate_large(kind_index, size, entry.options.alignment, work);
+  } else if (size <= pool_.get_budget().limit()) {
+    block = allocate_run(kind_index, size);
+  }
+  if (block == nullptr) ++failures_;
+  return block;
+}
+
+// A slot of a shelf up to 1/32 larger that has one to spare; null if there is none.
+void* heap_impl::spill(const shelf& s) noexcept {
+  const kind_entry& entry = *kinds_[s.kind];
+  const std::size_t largest = std::min<std::size_t>(s.slot + s.slot / 32, slot_max_);
+  for (std::size_t size_class = size_class_of(s.slot) + 1; size_class < size_class_count; ++size_class) {
+    if (size_of_class(size_class) > largest) break;
+    shelf* other = entry.by_class[size_class];
+    if (other != nullptr && other->slot <= largest && (other->parked != 0 || other->refill())) return pop_slot(*other);
+  }
+  return nullptr;
+}
+
+// The magazine is empty.
+void* heap_impl::allocate_small(shelf& s, std::size_t size) noexcept {
+  work_left work{move_bytes_max_ + size, 0, true};
+  bool target_kept = false;
+  for (int attempt = 0; attempt < charge_attempts_max;) {
+    if (s.parked != 0 || s.refill()) return pop_slot(s);
+    if (static_cast<std::size_t>(s.limit - s.bump) >= s.slot) {
+      void* block = s.bump;
+      s.bump += s.slot;
+      count_allocation(s.slot);
+      return block;
+    }
+    // The heap has to grow.
+    if (!target_kept) {
+      target_kept = true;
+      if (over_target(os_page_)) {
+        if (void* block = spill(s)) return block;
+        keep_target(os_page_, work);
+        continue;
+      }
+    }
+    if (grow(s)) continue;
+    if (void* block = spill(s)) return block;
+    ++attempt;
+    if (reclaim(os_page_, work) == 0) break;
+  }
+  ++failures_;
+  return nullptr;
+}
+
+void* heap_impl::allocate_large(std::uint8_t kind_index, std::size_t size, std::size_t alignment,
+                                work_left& work) noexcept {
+  bool target_kept = false;
+  for (int attempt = 0; attempt < charge_attempts_max;) {
+    chunk* found = large_.find(size, alignment);
+    page_info* page = found == nullptr ? nullptr : page_of(found);
+    const std::size_t end =
+        found == nullptr ? 0 : large_space::resident_need(page, found, size, alignment, page_bytes_);
+    const bool grows = found == nullptr || end > page->resident_end;
+    if (grows && !target_kept) {
+      target_kept = true;
+      if (over_target(size)) {
+        keep_target(size, work);
+        continue;
+      }
+    }
+    if (found != nullptr && extend_resident(page, end)) {
+      chunk* taken = large_.take(page, found, size, alignment, page_bytes_);
+      taken->kind = kind_index;
+      count_allocation(taken->usable);
+      return taken->payload();
+    }
+    if (found == nullptr && add_large_page(size + alignment)) continue;
+    ++attempt;
+    if (reclaim(size, work) == 0) break;
+  }
+  return nullptr;
+}
+
+// A new page for the large space with `size` bytes of it and the tags ours to touch.
+bool heap_impl::add_large_page(std::size_t size) noexcept {
+  if (!large_.make_room()) return false;
+  page_info* page = pool_.take(true);
+  if (page == nullptr) return false;
+  held_ += page->resident_bytes();
+  const std::size_t begin = page->resident_begin;
+  if ((begin != 0 && !pool_.charge(begin))) {
+    give_page(page);
+    return false;
+  }
+  held_ += begin;
+  page->resident_begin = 0;
+  if (!extend_resident(page, std::min(page_bytes_, size + 4 * sizeof(chunk)))) {
+    give_page(page);
+    return false;
+  }
+  page->use = page_use::large;
+  page->owner = this;
+  page->pins = 0;
+  page->hint_word = ~std::uint32_t{0};
+  large_.add(page, page_bytes_);
+  return true;
+}
+
+// A run with exactly `size` bytes, in whole OS pages, charged to this heap; null if there is no room for it.
+page_info* heap_impl::take_run_of(std::size_t size) noexcept {
+  if (!runs_.make_room()) return nullptr;
+  const std::size_t count = (size + page_bytes_ - 1) / page_bytes_;
+  page_info* first = pool_.take_run(count);
+  if (first == nullptr) return nullptr;
+  bool room = true;
+  for (std::size_t i = 0; i < count; ++i) {
+    page_info* page = first + i;
+    held_ += page->resident_bytes();
+    if (page->resident_begin != 0 && room && (room = pool_.charge(page->resident_begin))) {
+      held_ += page->resident_begin;
+      page->resident_begin = 0;
+    }
+    const std::size_t end = std::min(page_bytes_, size - i * page_bytes_);
+    room = room && extend_resident(page, end);
+    if (room) trim_resident(page, end);
+  }
+  if (!room) {
+    for (std::size_t i = 0; i < count; ++i) held_ -= first[i].resident_bytes();
+    pool_.give_run(first, count);
+    return nullptr;
+  }
+  for (std::size_t i = 0; i < count; ++i) {
+    first[i].use = i == 0 ? page_use::run : page_use::run_body;
+    first[i].owner = this;
+    first[i].pins = 0;
+  }
+  first->run_bytes = size;
+  first->position = runs_.add(first);
+  return first;
+}
+
+void* heap_impl::allocate_run(std::uint8_t kind_index, std::size_t size) noexcept {
+  const std::size_t usable = base::round_up(size, 16);
+  work_left work{move_bytes_max_ + size, 0, true};
+  if (over_target(size)) keep_target(size, work);
+  for (int attempt = 0; attempt < charge_attempts_max; ++attempt) {
+    const std::size_t room = pool_.room() + pool_.idle_bytes();
+    if (room >= usable) {
+      if (page_info* first = take_run_of(usable)) {
+        first->kind = kind_index;
+        count_allocation(usable);
+        return first->base;
+      }
+    }
+    if (reclaim(room < usable ? usable - room : os_page_, work) == 0) break;
+  }
+  return nullptr;
+}
+
+// --- Freeing ------------------------------------------------------------------------------------------------------
+
+void heap_impl::free_block(void* block) noexcept {
+  if (block == nullptr) return;
+  if constexpr (SCOOT_CHECK_LEVEL >= 1) check_outside_mover("free");
+  page_info* page = checked_page_of(block, "free");
+  SCOOT_CHECK(1, !is_pinned(page, block), "free(%p): the block is pinned", block);
+  if (page->use == page_use::shelf) [[likely]] {
+    auto& s = *static_cast<shelf*>(page->owner);
+    if constexpr (SCOOT_CHECK_LEVEL >= 2) std::memset(block, poison, s.slot);
+    if (s.parked == s.parked_max) return_parked(s, s.parked_max / 2);
+    s.magazine[s.parked++] = block;
+    count_free(s.slot);
+  } else if (page->use == page_use::large) {
+    free_large(page, block);
+  } else {
+    free_run(page);
+  }
+}
+
+void heap_impl::free_large(page_info* page, void* block) noexcept {
+  chunk* c = large_space::of_block(block);
+  if constexpr (SCOOT_CHECK_LEVEL >= 2) std::memset(block, poison, c->usable);
+  count_free(c->usable);
+  large_.give(page, c, page_bytes_);
+  if (page->live_bytes == 0) {
+    if (evacuating_ == page) evacuating_ = nullptr;
+    large_.remove(page, page_bytes_);
+    give_page(page);
+    if (pool_.idle_excess()) pool_.trim_some(idle_step_bytes, pool_.idle_bytes_max());
+  }
+}
+
+void heap_impl::free_run(page_info* first) noexcept {
+  const std::size_t count = (first->run_bytes + page_bytes_ - 1) / page_bytes_;
+  count_free(first->run_bytes);
+  if (page_info* moved = runs_.remove(first->position)) moved->position = first->position;
+  for (std::size_t i = 0; i < count; ++i) held_ -= first[i].resident_bytes();
+  pool_.give_run(first, count);
+}
+
+std::size_t heap_impl::block_bytes(const void* block) const noexcept {
+  const page_info* page = checked_page_of(block, "usable_size");
+  if (page->use == page_use::shelf) return static_cast<const shelf*>(page->owner)->slot;
+  if (page->use == page_use::large) return large_space::of_block(block)->usable;
+  return page->run_bytes;
+}
+
+// --- Pins ---------------------------------------------------------------------------------------------------------
+
+bool heap_impl::pin_block(void* block) noexcept {
+  if constexpr (SCOOT_CHECK_LEVEL >= 1) check_outside_mover("pin");
+  page_info* page = checked_page_of(block, "pin");
+  const std::uint32_t pins = pins_.add(block);
+  if (pins == 1) ++page->pins;
+  return pins != 0;
+}
+
+void heap_impl::unpin_block(void* block) noexcept {
+  if constexpr (SCOOT_CHECK_LEVEL >= 1) check_outside_mover("unpin");
+  page_info* page = checked_page_of(block, "unpin");
+  const std::int64_t left = pins_.remove(block);
+  SCOOT_CHECK(1, left >= 0, "unpin(%p): the block is not pinned", block);
+  if (left == 0) {
+    --page->pins;
+    ++unpins_;
+  }
+}
+
+// --- The public class ---------------------------------------------------------------------------------------------
+
+namespace {
+
+heap_impl& self(heap& h) noexcept { return static_cast<heap_impl&>(h); }
+const heap_impl& self(const heap& h) noexcept { return static_cast<const heap_impl&>(h); }
+
+}  // namespace
+
+std::unique_ptr<heap> heap::create(page_pool& pool, const heap_options& options) noexcept {
+  auto& impl = static_cast<page_pool_impl&>(pool);
+  void* memory = impl.metadata_allocate(sizeof(heap_impl));
+  if (memory == nullptr) return nullptr;
+  return std::unique_ptr<heap>(::new (memory) heap_impl(impl, options));
+}
+
+void heap::operator delete(heap* h, std::destroying_delete_t) noexcept {
+  if (h == nullptr) return;
+  auto* impl = static_cast<heap_impl*>(h);
+  page_pool_impl& pool = impl->get_pool();
+  impl->~heap_impl();
+  pool.metadata_free(impl, sizeof(heap_impl));
+}
+
+kind heap::add_kind(const kind_options& options) noexcept { return self(*this).new_kind(options); }
+void* heap::allocate(kind k, std::size_t size) noexcept { return self(*this).allocate_block(k, size); }
+void heap::free(void* block) noexcept { self(*this).free_block(block); }
+std::size_t heap::usable_size(const void* block) const noexcept { return self(*this).block_bytes(block); }
+bool heap::pin(void* block) noexcept { return self(*this).pin_block(block); }
+void heap::unpin(void* block) noexcept { self(*this).unpin_block(block); }
+compaction heap::compact(const effort& e) noexcept { return self(*this).compact_all(e); }
+forecast heap::estimate() const noexcept { return self(*this).make_forecast(); }
+std::size_t heap::move_everything() noexcept { return self(*this).move_all(); }
+heap_stats heap::stats() const noexcept { return self(*this).get_stats(); }
+page_pool& heap::pool() const noexcept { return self(*this).get_pool(); }
+void heap::verify() const noexcept { self(*this).check_all(); }
+
+}  // namespace scoot

@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: MIT
+//
+// heap_impl: the heap behind heap.hpp. heap.cpp allocates and frees, compactor.cpp moves, inspect.cpp looks.
+//
+// A block is found by its address alone: page_info of its page -> shelf, large space or run. What kind it is of follows
+// from its shelf, its chunk's tag or its run's page_info, so a small block carries no header.
+//
+// held_ is what of this heap's pages is resident and charged; live bytes are in usable bytes. Their difference, waste,
+// is kept under a target: whenever the heap would have to grow while there is more, it first lowers a shelf by as much.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "heap/large_space.hpp"
+#include "heap/page_info.hpp"
+#include "heap/pin_table.hpp"
+#include "heap/pointer_list.hpp"
+#include "heap/pool.hpp"
+#include "heap/shelf.hpp"
+#include "heap/size_class.hpp"
+#include "scoot/heap.hpp"
+
+namespace scoot {
+
+// What is left of an effort.
+struct work_left {
+  std::size_t bytes;
+  std::uint64_t deadline_ns;  // 0: none
+  bool urgent;                // the budget is full: give to the OS at once
+  unsigned blocks = 0;
+
+  [[nodiscard]] bool allows(std::size_t block_bytes) noexcept;
+  void spend(std::size_t block_bytes) noexcept { bytes -= block_bytes < bytes ? block_bytes : bytes; }
+};
+
+class heap_impl final : public heap {
+ public:
+  heap_impl(page_pool_impl& pool, const heap_options& options) noexcept;
+  ~heap_impl();
+
+  kind new_kind(const kind_options& options) noexcept;
+  void* allocate_block(kind k, std::size_t size) noexcept;
+  void free_block(void* block) noexcept;
+  [[nodiscard]] std::size_t block_bytes(const void* block) const noexcept;
+  bool pin_block(void* block) noexcept;
+  void unpin_block(void* block) noexcept;
+  compaction compact_all(const effort& e) noexcept;
+  [[nodiscard]] forecast make_forecast() const noexcept;
+  std::size_t move_all() noexcept;
+  [[nodiscard]] heap_stats get_stats() const noexcept;
+  void check_all() const noexcept;
+  [[nodiscard]] page_pool_impl& get_pool() const noexcept { return pool_; }
+
+ private:
+  struct kind_entry {
+    kind_options options;
+    shelf* by_class[size_class_count];  // several classes share a shelf where alignment asks for it
+  };
+  enum class move_result : std::uint8_t { gone, stays };
+
+  // --- heap.cpp
+  [[nodiscard]] page_info* page_of(const void* block) const noexcept;
+  [[nodiscard]] page_info* checked_page_of(const void* block, const char* what) const noexcept;
+  void check_block(const page_info* page, const void* block, const char* what) const noexcept;
+  void check_outside_mover(const char* what) const noexcept;
+  void* allocate_slow(kind_entry& entry, std::uint8_t kind_index, std::size_t size) noexcept;
+  void* allocate_small(shelf& s, std::size_t size) noexcept;
+  void* allocate_large(std::uint8_t kind_index, std::size_t size, std::size_t alignment, work_left& work) noexcept;
+  void* allocate_run(std::uint8_t kind_index, std::size_t size) noexcept;
+  bool add_large_page(std::size_t size) noexcept;
+  page_info* take_run_of(std::size_t size) noexcept;
+  [[nodiscard]] shelf* shelf_for(kind_entry& entry, std::uint8_t kind_index, std::size_t size) noexcept;
+  shelf* new_shelf(std::uint8_t kind_index, std::size_t slot) noexcept;
+  bool make_page_room(shelf& s) noexcept;
+  void* pop_slot(shelf& s) noexcept;
+  void* spill(const shelf& s) noexcept;
+  bool grow(shelf& s) noexcept;
+  bool add_shelf_page(shelf& s) noexcept;
+  void return_parked(shelf& s, std::uint32_t keep) noexcept;
+  void free_large(page_info* page, void* block) noexcept;
+  void free_run(page_info* page) noexcept;
+  void release_shelf_page(shelf& s, page_info* page) noexcept;
+  void give_page(page_info* page) noexcept;
+  bool extend_resident(page_info* page, std::size_t end) noexcept;
+  void trim_resident(page_info* page, std::size_t end) noexcept;
+  void count_allocation(std::size_t bytes) noexcept {
+    ++allocations_;
+    allocated_bytes_ += bytes;
+  }
+  void count_free(std::size_t bytes) noexcept {
+    ++frees_;
+    freed_bytes_ += bytes;
+  }
+  [[nodiscard]] std::size_t live_bytes() const noexcept {
+    return static_cast<std::size_t>(allocated_bytes_ - freed_bytes_);
+  }
+  [[nodiscard]] std::size_t waste_bytes() const noexcept { return held_ - live_bytes(); }
+  [[nodiscard]] bool is_pinned(const page_info* page, const void* block) const noexcept {
+    return page->pins != 0 && pins_.contains(block);
+  }
+
+  // --- compactor.cpp
+  void keep_target(std::size_t growth, work_left& work) noexcept;
+  bool over_target(std::size_t growth) const noexcept;
+  std::size_t reclaim(std::size_t goal, work_left& work) noexcept;
+  bool choose_victim(bool urgent) noexcept;
+  std::size_t gain_of(const shelf& s) const noexcept;
+  void unstick(shelf& s) noexcept;
+  [[nodiscard]] bool worth_retrying(const shelf& s) const noexcept;
+  std::size_t lower(shelf& s, std::size_t goal, work_left& work) noexcept;
+  std::size_t lower_and_trim(shelf& s, std::size_t goal, work_left& work) noexcept;
+  bool anchor(shelf& s, stop_reason why) noexcept;
+  verdict call_mover(std::uint8_t kind_index, void* from, void* to, std::size_t size) noexcept;
+  move_result move_top(shelf& s, page_info* top, std::uint32_t index, work_left& work) noexcept;
+  [[nodiscard]] page_info* emptiest_large_page(std::size_t live_max) const noexcept;
+  bool evacuate(page_info* page, work_left& work) noexcept;
+  move_result move_large(page_info* page, chunk* from) noexcept;
+  void trim_large_tail(page_info* page) noexcept;
+
+  // --- inspect.cpp
+  void check_shelf(const shelf& s, std::size_t& resident, std::size_t& live, std::size_t& pins) const noexcept;
+  std::size_t move_all_of(shelf& s) noexcept;
+  [[nodiscard]] chunk* first_marked(page_info* page) const noexcept;
+  std::size_t move_all_large() noexcept;
+  std::size_t move_all_runs() noexcept;
+
+  // --- every allocate and free
+  char* base_;
+  std::size_t bytes_;
+  page_info* infos_;
+  unsigned page_shift_;
+  std::uint32_t kind_count_ = 0;
+  std::uint64_t allocations_ = 0;
+  std::uint64_t allocated_bytes_ = 0;
+  std::uint64_t frees_ = 0;
+  std::uint64_t freed_bytes_ = 0;
+  kind_entry* kinds_[kinds_max] = {};
+
+  // --- slower ways
+  page_pool_impl& pool_;
+  const std::size_t os_page_;
+  const std::size_t page_bytes_;
+  const std::size_t slot_max_;   // larger sizes go to the large space
+  const std::size_t large_max_;  // larger ones become runs
+  const double waste_target_;
+  const std::size_t move_bytes_max_;
+  std::size_t held_ = 0;
+  std::size_t metadata_bytes_ = 0;
+  pointer_list<shelf> shelves_;
+  pointer_list<page_info> runs_;
+  large_space large_;
+  pin_table pins_;
+  shelf* victim_ = nullptr;          // being lowered
+  std::size_t victim_until_ = 0;     // ... until its hole bytes are no more than this
+  page_info* evacuating_ = nullptr;  // large page being cleared
+  std::uint64_t nothing_frees_ = 0;  // counters when a search found nothing to reclaim; none before they change
+  std::uint64_t nothing_unpins_ = ~std::uint64_t{0};
+  std::uint64_t unpins_ = 0;
+  bool in_mover_ = false;
+  stop_reason blocked_ = stop_reason::done;  // why blocks were left behind, in this compaction
+  std::uint64_t blocks_moved_ = 0;
+  std::uint64_t bytes_moved_ = 0;
+  std::uint64_t blocks_dropped_ = 0;
+  std::uint64_t blocks_kept_ = 0;
+  std::uint64_t failures_ = 0;
+};
+
+inline page_info* heap_impl::page_of(const void* block) const noexcept {
+  const auto offset = static_cast<std::size_t>(static_cast<const char*>(block) - base_);
+  if (offset < bytes_) [[likely]]
+    return infos_ + (offset >> page_shift_);
+  return pool_.find(block);
+}
+
+}  // namespace scoot

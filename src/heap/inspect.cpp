@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: MIT
+//
+// Statistics, the invariants, and the test mode that moves everything.
+#include <bit>
+
+#include "base/bits.hpp"
+#include "base/check.hpp"
+#include "heap/heap_impl.hpp"
+
+namespace scoot {
+
+heap_stats heap_impl::get_stats() const noexcept {
+  heap_stats s;
+  s.blocks = static_cast<std::size_t>(allocations_ - frees_);
+  s.live_bytes = live_bytes();
+  s.held_bytes = held_;
+  s.metadata_bytes =
+      metadata_bytes_ + sizeof(heap_impl) + shelves_.bytes() + runs_.bytes() + pins_.bytes() + large_.metadata_bytes();
+  for (const shelf* h : shelves_) {
+    s.hole_bytes += h->hole_bytes();
+    s.pages += h->page_count;
+  }
+  for (const page_info* page : large_.pages()) s.hole_bytes += page->resident_bytes() - page->live_bytes;
+  for (const page_info* first : runs_) s.pages += (first->run_bytes + page_bytes_ - 1) / page_bytes_;
+  s.pages += large_.pages().size();
+  s.slack_bytes = waste_bytes() > s.hole_bytes ? waste_bytes() - s.hole_bytes : 0;
+  s.shelves = shelves_.size();
+  s.pinned_blocks = pins_.size();
+  s.allocations = allocations_;
+  s.allocated_bytes = allocated_bytes_;
+  s.blocks_moved = blocks_moved_;
+  s.bytes_moved = bytes_moved_;
+  s.blocks_dropped = blocks_dropped_;
+  s.blocks_kept = blocks_kept_;
+  s.failures = failures_;
+  return s;
+}
+
+namespace {
+
+void require(bool condition, const char* what) noexcept {
+  if (!condition) [[unlikely]]
+    base::fail(__FILE__, __LINE__, "heap: broken invariant: %s", what);
+}
+
+}  // namespace
+
+void heap_impl::check_shelf(const shelf& s, std::size_t& resident, std::size_t& live,
+                            std::size_t& pins) const noexcept {
+  std::uint64_t holes = 0;
+  std::uint32_t partial = 0;
+  for (std::uint32_t i = 0; i < s.page_count; ++i) {
+    const page_info* page = s.pages[i];
+    require(page->use == page_use::shelf && page->owner == &s && page->position == i, "a page knows its shelf");
+    const std::uint32_t fresh = s.fresh_of(page);
+    require(fresh <= s.capacity_of(page), "no more slots in use than a page has");
+    require(page->start + std::size_t{fresh} * s.slot <= page->resident_end, "slots in use are charged");
+    require(page->resident_begin <= page->start && page->resident_end <= page_bytes_, "resident range");
+    std::uint32_t bits = 0;
+    for (std::uint32_t word = 0; word <= (s.capacity_of(page) - 1) / 64; ++word) {
+      bits += static_cast<std::uint32_t>(std::popcount(page->hole_map[word]));
+      require(page->hole_map[word] == 0 || word >= page->hint_word, "hint of a page");
+      if (page->hole_map[word] != 0) {
+        require(word * 64 + 63 - static_cast<unsigned>(std::countl_zero(page->hole_map[word])) < fresh,
+                "holes are below fresh");
+      }
+    }
+    require(bits == page->holes, "holes of a page");
+    require(base::test_bit(s.hole_pages, i) == (bits != 0), "a page with holes is found");
+    require(bits == 0 || i / 64 >= s.hint_word, "hint of a shelf");
+    if (i + 1 < s.page_count && fresh < s.capacity_of(page)) ++partial;
+    holes += bits;
+    live += (fresh - bits) * std::size_t{s.slot};
+    resident += page->resident_bytes();
+    pins += page->pins;
+  }
+  require(holes == s.holes, "holes of a shelf");
+  require(partial == s.partial, "pages with fresh slots");
+  require(s.anchored <= s.page_count, "anchored pages");
+  require(s.page_count == 0 || s.limit == s.top()->base + s.top()->resident_end, "limit of a shelf");
+  live -= s.parked * std::size_t{s.slot};
+  for (std::uint32_t i = 0; i < s.parked; ++i) {
+    const page_info* page = page_of(s.magazine[i]);
+    require(page->owner == &s, "a parked slot is of its shelf");
+    require(!base::test_bit(page->hole_map, s.slot_index(page, s.magazine[i])), "a parked slot is no hole");
+  }
+}
+
+void heap_impl::check_all() const noexcept {
+  std::size_t resident = 0;
+  std::size_t live = 0;
+  std::size_t pins = 0;
+  for (const shelf* s : shelves_) check_shelf(*s, resident, live, pins);
+  for (std::uint32_t i = 0; i < large_.pages().size(); ++i) {
+    page_info* page = large_.pages()[i];
+    require(page->use == page_use::large && page->owner == this && page->position == i, "a large page knows its place");
+    require(page->resident_begin == 0 && page->live_bytes != 0, "a large page holds something");
+    large_.verify(page, page_bytes_);
+    resident += page->resident_bytes();
+    pins += page->pins;
+    for (chunk* c = large_.first(page); c != nullptr; c = large_space::next(page, c, page_bytes_)) {
+      if (!c->free) live += c->usable;
+    }
+  }
+  for (std::uint32_t i = 0; i < runs_.size(); ++i) {
+    const page_info* first = runs_[i];
+    require(first->use == page_use::run && first->owner == this && first->position == i, "a run knows its place");
+    for (std::size_t k = 0; k * page_bytes_ < first->run_bytes; ++k) resident += first[k].resident_bytes();
+    live += first->run_bytes;
+    pins += first->pins;
+  }
+  require(resident == held_, "held bytes are the resident bytes of the pages");
+  require(live == live_bytes(), "live bytes");
+  require(pins == pins_.size(), "pins of pages");
+}
+
+// --- move_everything ----------------------------------------------------------------------------------------------
+
+// Every block moves into the slot that the one before it left; the first into a spare one.
+std::size_t heap_impl::move_all_of(shelf& s) noexcept {
+  return_parked(s, 0);
+  if (!s.movable || s.page_count == 0) return 0;
+  if (s.holes == 0 && static_cast<std::size_t>(s.limit - s.bump) < s.slot && !grow(s)) return 0;
+  const std::uint64_t before = blocks_moved_;
+  page_info* spare_page = nullptr;
+  std::uint32_t spare = 0;
+  if (s.holes != 0) {
+    spare_page = s.lowest_hole(spare);
+    s.take_hole(spare_page, spare);
+  } else {
+    spare_page = s.top();
+    spare = s.slot_index(spare_page, s.bump);
+    s.bump += s.slot;
+  }
+  const void* first_spare = s.slot_address(spare_page, spare);
+  for (std::uint32_t i = 0; i < s.page_count; ++i) {
+    page_info* page = s.pages[i];
+    for (std::uint32_t index = 0; index < s.fresh_of(page); ++index) {
+      void* from = s.slot_address(page, index);
+      const bool hole = base::test_bit(page->hole_map, index) || (page == spare_page && index == spare);
+      if (hole || from == first_spare || is_pinned(page, from)) continue;
+      const verdict answer = call_mover(s.kind, from, s.slot_address(spare_page, spare), s.slot);
+      if (answer == verdict::keep) continue;
+      if (answer == verdict::drop) {
+        s.put_hole(page, index);
+        continue;
+      }
+      spare_page = page;
+      spare = index;
+    }
+  }
+  s.magazine[s.parked++] = s.slot_address(spare_page, spare);
+  return_parked(s, 0);
+  return static_cast<std::size_t>(blocks_moved_ - before);
+}
+
+// The first block of a page that move_all_large has still to move.
+chunk* heap_impl::first_marked(page_info* page) const noexcept {
+  chunk* c = large_.first(page);
+  while (c != nullptr && (c->free || !c->marked)) c = large_space::next(page, c, page_bytes_);
+  return c;
+}
+
+std::size_t heap_impl::move_all_large() noexcept {
+  const std::uint64_t before = blocks_moved_;
+  for (page_info* page : large_.pages()) {
+    for (chunk* c = large_.first(page); c != nullptr; c = large_space::next(page, c, page_bytes_)) c->marked = true;
+  }
+  for (std::uint32_t i = 0; i < large_.pages().size();) {
+    page_info* page = large_.pages()[i];
+    while (chunk* c = first_marked(page)) {  // from the front each time: freeing a moved block joins chunks
+      c->marked = false;
+      const kind_options& k = kinds_[c->kind]->options;
+      if (k.move == nullptr || is_pinned(page, c->payload())) continue;
+      if (large_.find(c->usable, k.alignment) != nullptr || add_large_page(c->usable + k.alignment))
+        move_large(page, c);
+    }
+    if (page->live_bytes != 0) {
+      ++i;
+      continue;
+    }
+    if (evacuating_ == page) evacuating_ = nullptr;
+    large_.remove(page, page_bytes_);
+    give_page(page);
+  }
+  return static_cast<std::size_t>(blocks_moved_ - before);
+}
+
+std::size_t heap_impl::move_all_runs() noexcept {
+  const std::uint64_t before = blocks_moved_;
+  for (std::uint32_t i = runs_.size(); i-- > 0;) {  // downwards: a moved run joins at the end
+    page_info* from = runs_[i];
+    if (kinds_[from->kind]->options.move == nullptr || from->pins != 0) continue;
+    page_info* to = take_run_of(from->run_bytes);
+    if (to == nullptr) continue;
+    to->kind = from->kind;
+    const verdict answer = call_mover(from->kind, from->base, to->base, from->run_bytes);
+    // free_run counts a free: so does call_mover for a dropped block, and nothing was allocated for a moved one.
+    const std::uint64_t frees = frees_;
+    const std::uint64_t freed = freed_bytes_;
+    if (answer != verdict::keep) free_run(from);
+    if (answer != verdict::moved) free_run(to);
+    frees_ = frees;
+    freed_bytes_ = freed;
+  }
+  return static_cast<std::size_t>(blocks_moved_ - before);
+}
+
+std::size_t heap_impl::move_all() noexcept {
+  if constexpr (SCOOT_CHECK_LEVEL >= 1) check_outside_mover("move_everything");
+  victim_ = nullptr;
+  std::size_t moved = 0;
+  for (std::uint32_t i = 0; i < shelves_.size(); ++i) moved += move_all_of(*shelves_[i]);
+  return moved + move_all_large() + move_all_runs();
+}
+
+}  // namespace scoot

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: MIT
+//
+// page_info: what is known of one page, kept outside of it so that a page holds nothing but blocks and the facts of
+// many pages share few cache lines. The pool owns the array of them (one a region, indexed by address); while a page is
+// in use its heap alone reads and writes its entry, while it is free the pool does, under its lock.
+//
+//     page   |..start..|slot|slot|hole|slot|slot|......................|
+//            ^resident_begin                ^fresh     ^resident_end   ^page_bytes
+//
+// Only [resident_begin, resident_end), whole OS pages, was ever touched, and is charged against the budget.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace scoot {
+
+enum class page_use : std::uint8_t { free, shelf, large, run, run_body };
+
+struct alignas(64) page_info {
+  char* base = nullptr;
+  void* owner = nullptr;  // shelf* of a shelf page, heap_impl* of the others in use
+  union {
+    std::uint64_t* hole_map = nullptr;  // shelf: a bit a slot, set where it is a hole
+    std::size_t live_bytes;             // large: in blocks, their headers included
+    std::size_t run_bytes;              // run: of the block
+  };
+  std::uint32_t resident_begin = 0;
+  std::uint32_t resident_end = 0;
+  std::uint32_t start = 0;      // shelf: offset of the first slot
+  std::uint32_t position = 0;   // index among the shelf's pages, the large space's or the heap's runs
+  std::uint32_t holes = 0;      // shelf: bits set in hole_map
+  std::uint32_t fresh = 0;      // shelf: slots from here on were never used. Stale while the page is its shelf's top
+  std::uint32_t hint_word = 0;  // shelf: no hole in the words of hole_map before this one
+  std::uint32_t pins = 0;       // pinned blocks that begin in this page
+  page_use use = page_use::free;
+  std::uint8_t kind = 0;    // run: of the block
+  bool evacuating = false;  // large: being cleared, takes no new blocks
+
+  [[nodiscard]] std::size_t resident_bytes() const noexcept { return resident_end - resident_begin; }
+};
+
+static_assert(sizeof(page_info) == 64);
+
+}  // namespace scoot

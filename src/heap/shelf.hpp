@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: MIT
+//
+// shelf: all blocks of one kind and slot size, side by side on pages of their own.
+//
+//     pages_:  |anchored pages|        full pages, dense ones first        |top page|
+//                                                                            ^bump   ^limit (resident so far)
+//     magazine: slots freed last, handed out first
+//
+// A slot is live, a hole (its bit is set in its page's hole_map), parked in the magazine, or fresh (at or above its
+// page's `fresh`, never used). Allocation takes parked slots, then the lowest holes, then raises the top. The order of
+// the pages is ours to choose, since nothing says that a shelf be contiguous: a page whose top block cannot move now is
+// anchored, that is swapped to the front, so that it strands itself and not the shelf; an empty page leaves the order.
+//
+// Part of the heap module: knows pages and slots; the heap knows kinds, movers and the budget.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+
+#include "base/bits.hpp"
+#include "heap/page_info.hpp"
+#include "scoot/heap.hpp"
+
+namespace scoot {
+
+struct shelf {
+  static constexpr unsigned magazine_slots = 30;
+
+  // --- touched by every allocate and free
+  std::uint32_t parked = 0;  // slots in the magazine
+  std::uint32_t parked_max = 0;
+  std::uint32_t slot = 0;  // size in bytes
+  std::uint8_t kind = 0;
+  std::uint8_t size_class = 0;  // low bits, for colouring
+  bool movable = false;
+  char* bump = nullptr;   // next fresh slot of the top page
+  char* limit = nullptr;  // end of what is resident of the top page
+  void* magazine[magazine_slots];
+
+  // --- touched when the magazine runs over or empty
+  page_info** pages = nullptr;
+  std::uint64_t* hole_pages = nullptr;  // a bit a page, set where it has holes
+  std::uint32_t page_count = 0;
+  std::uint32_t page_capacity = 0;
+  std::uint32_t anchored = 0;   // pages at the front whose top block could not move
+  std::uint32_t partial = 0;    // pages other than the top with fresh slots
+  std::uint32_t hint_word = 0;  // no page with holes in the words of hole_pages before this one
+  std::uint32_t page_bytes = 0;
+  std::uint64_t reciprocal = 0;  // ceil(2^40 / slot)
+  std::uint64_t holes = 0;       // over all pages
+  bool stuck = false;            // nothing more can be moved until something changes
+  stop_reason stuck_why = stop_reason::done;
+  std::uint64_t stuck_holes = 0;   // holes when it got stuck
+  std::uint64_t stuck_unpins = 0;  // the heap's counter when it last anchored or forgot its anchors
+
+  [[nodiscard]] page_info* top() const noexcept { return page_count == 0 ? nullptr : pages[page_count - 1]; }
+  [[nodiscard]] std::uint32_t slot_index(const page_info* page, const void* block) const noexcept {
+    const auto offset = static_cast<std::uint64_t>(static_cast<const char*>(block) - page->base) - page->start;
+    return static_cast<std::uint32_t>(offset * reciprocal >> 40);
+  }
+  [[nodiscard]] char* slot_address(const page_info* page, std::uint32_t index) const noexcept {
+    return page->base + page->start + std::size_t{index} * slot;
+  }
+  [[nodiscard]] std::uint32_t fresh_of(const page_info* page) const noexcept {
+    return page == top() ? slot_index(page, bump) : page->fresh;
+  }
+  [[nodiscard]] std::uint32_t capacity_of(const page_info* page) const noexcept {
+    return static_cast<std::uint32_t>((page_bytes - page->start) * reciprocal >> 40);
+  }
+  // Resident bytes of the top page above the top, whole OS pages only.
+  [[nodiscard]] std::size_t slack_bytes(std::size_t os_page) const noexcept {
+    const page_info* page = top();
+    if (page == nullptr) return 0;
+    const std::size_t used = base::round_up(static_cast<std::size_t>(bump - page->base), os_page);
+    return page->resident_end > used ? page->resident_end - used : 0;
+  }
+  [[nodiscard]] std::size_t hole_bytes() const noexcept { return (holes + parked) * slot; }
+
+  // Marks a slot below its page's fresh as a hole.
+  void put_hole(page_info* page, std::uint32_t index) noexcept;
+  // Takes a given hole.
+  void take_hole(page_info* page, std::uint32_t index) noexcept;
+  // The lowest page with a hole and the index of its lowest one; there must be one.
+  page_info* lowest_hole(std::uint32_t& index) noexcept;
+  // Moves holes into the empty magazine, from one word of the lowest page. False if there are none.
+  bool refill() noexcept;
+
+  // Appends a page as the new top, with its hole_map, start and resident range set. There must be room in pages.
+  void push(page_info* page) noexcept;
+  // Takes the top page, empty but for fresh slots, off the shelf.
+  page_info* pop() noexcept;
+  // Takes any other page, with nothing but holes and fresh slots, off the shelf.
+  void remove(page_info* page) noexcept;
+  // Makes the top an anchored page. False if no other page is left to lower.
+  bool anchor_top() noexcept;
+  // Makes a page with fresh slots the top, if the shelf has one.
+  bool raise_partial() noexcept;
+
+ private:
+  void swap_pages(std::uint32_t a, std::uint32_t b) noexcept;
+  void leave_top() noexcept;
+  void enter_top() noexcept;
+};
+
+}  // namespace scoot

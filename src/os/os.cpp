@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: MIT
+#include "os/os.hpp"
+
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <atomic>
+
+#include "base/bits.hpp"
+
+namespace scoot::os {
+
+namespace {
+
+std::atomic<std::uint64_t> calls{0};
+std::atomic<std::uint64_t> failing_call{0};
+
+// Counts a call; true if the test seam wants it to fail.
+bool must_fail() noexcept {
+  return calls.fetch_add(1, std::memory_order_relaxed) + 1 == failing_call.load(std::memory_order_relaxed);
+}
+
+}  // namespace
+
+std::size_t page_bytes() noexcept {
+  static const std::size_t bytes = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+  return bytes;
+}
+
+char* reserve(std::size_t bytes, std::size_t alignment) noexcept {
+  if (must_fail()) return nullptr;
+  const std::size_t extra = alignment > page_bytes() ? alignment : 0;
+  if (bytes + extra < bytes) return nullptr;
+  void* got = mmap(nullptr, bytes + extra, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (got == MAP_FAILED) return nullptr;
+  char* first = static_cast<char*>(got);
+  if (extra == 0) return first;
+  const auto address = reinterpret_cast<std::uintptr_t>(first);
+  const std::size_t before = base::round_up(address, alignment) - address;
+  if (before != 0) munmap(first, before);
+  if (extra != before) munmap(first + before + bytes, extra - before);
+  return first + before;
+}
+
+bool make_usable(char* address, std::size_t bytes) noexcept {
+  if (must_fail()) return false;
+  return mprotect(address, bytes, PROT_READ | PROT_WRITE) == 0;
+}
+
+bool give_back(char* address, std::size_t bytes) noexcept {
+  if (must_fail()) return false;
+  return madvise(address, bytes, MADV_DONTNEED) == 0;
+}
+
+void populate(char* address, std::size_t bytes) noexcept {
+#ifdef MADV_POPULATE_WRITE
+  (void)madvise(address, bytes, MADV_POPULATE_WRITE);
+#else
+  (void)address;
+  (void)bytes;
+#endif
+}
+
+void unreserve(char* address, std::size_t bytes) noexcept { munmap(address, bytes); }
+
+std::uint64_t now_ns() noexcept {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000U + static_cast<std::uint64_t>(now.tv_nsec);
+}
+
+void fail_nth_call(std::uint64_t n) noexcept { failing_call.store(n == 0 ? 0 : calls.load() + n); }
+
+std::uint64_t calls_made() noexcept { return calls.load(); }
+
+}  // namespace scoot::os

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: MIT
+//
+// The contract with the operating system: address space, and the memory behind it. The only caller of mmap and its kin.
+//
+// All addresses and sizes here are multiples of page_bytes(). Every call can fail, and then has changed nothing.
+// For tests, any call can be made to fail (fail_nth_call), so that each caller's way out is exercised.
+// Threads: every function may be called from any thread.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace scoot::os {
+
+// The size of an OS page in bytes; constant.
+[[nodiscard]] std::size_t page_bytes() noexcept;
+
+// Address space that holds nothing and cannot be touched yet, aligned to a power of two. Null if refused.
+[[nodiscard]] char* reserve(std::size_t bytes, std::size_t alignment) noexcept;
+
+// Makes reserved address space usable: zero-filled, and resident only where it is touched.
+[[nodiscard]] bool make_usable(char* address, std::size_t bytes) noexcept;
+
+// Gives the memory behind usable address space back to the OS; it reads as zeros afterwards. False: it is still held.
+[[nodiscard]] bool give_back(char* address, std::size_t bytes) noexcept;
+
+// Makes usable address space resident at once: several OS pages for less than a fault each. Advice: nothing depends on
+// its success.
+void populate(char* address, std::size_t bytes) noexcept;
+
+// Returns address space got from reserve, with all behind it. A refusal leaks it.
+void unreserve(char* address, std::size_t bytes) noexcept;
+
+// Monotonic time in nanoseconds.
+[[nodiscard]] std::uint64_t now_ns() noexcept;
+
+// Test seam: the n-th call (1 is the next) of reserve, make_usable or give_back fails, once; 0 stops that.
+void fail_nth_call(std::uint64_t n) noexcept;
+
+// Test seam: calls of those three so far.
+[[nodiscard]] std::uint64_t calls_made() noexcept;
+
+}  // namespace scoot::os
