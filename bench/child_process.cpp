@@ -109,14 +109,14 @@ server_process::server_process(server_process&& other) noexcept : process_(std::
 
 server_process& server_process::operator=(server_process&& other) noexcept {
   if (this != &other) {
-    stop();
+    kill_now();
     process_ = std::exchange(other.process_, -1);
   }
   return *this;
 }
 
 bool server_process::start(const std::vector<std::string>& argv, int core, const std::string& log) {
-  stop();
+  kill_now();
   std::vector<std::string> copy = argv;
   const std::vector<char*> argv_pointers = pointers(copy);
   const pid_t child = fork();
@@ -146,6 +146,13 @@ bool server_process::running() noexcept {
   if (waitpid(process_, &status, WNOHANG) == 0) return true;
   process_ = -1;
   return false;
+}
+
+void server_process::kill_now() noexcept {
+  if (process_ <= 0) return;
+  kill(process_, SIGKILL);
+  waitpid(process_, nullptr, 0);
+  process_ = -1;
 }
 
 bool server_process::stop() noexcept {

@@ -24,13 +24,13 @@ struct child_result {
 // otherwise bare, so that no tuning variable changes an allocator. Waits; kills the child after timeout_s.
 child_result run_self(const std::vector<std::string>& arguments, const std::string& preload, unsigned timeout_s);
 
-// A server process, which is killed and waited for when this goes.
+// A server process, which is killed (SIGKILL) and waited for when this goes.
 class server_process {
  public:
   server_process() = default;
   server_process(server_process&& other) noexcept;
   server_process& operator=(server_process&& other) noexcept;
-  ~server_process() { stop(); }
+  ~server_process() { kill_now(); }
 
   // Starts argv[0] (found along PATH) on core `core` (-1: any), with stdout and stderr to `log` (a path). False if it
   // cannot be started; a program that cannot be executed ends at once, see running().
@@ -38,6 +38,8 @@ class server_process {
 
   // False once the process has ended.
   bool running() noexcept;
+
+  void kill_now() noexcept;
 
   // SIGTERM, then SIGKILL after 3 s. True if it ended by itself with status 0.
   bool stop() noexcept;

@@ -9,6 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "report.hpp"
+
 namespace bench {
 
 struct heap_bench_options {
@@ -24,12 +26,10 @@ struct heap_bench_options {
   std::uint32_t verify_every = 8;  // of the blocks freed, one in so many is verified; smoke: all
   bool phases = false;             // each child prints its phases
   bool smoke = false;
-  std::string json;     // a file; empty: none
-  std::string command;  // the command line, for the record
 };
 
-// Exit status: 0; 1 if a run failed or, under smoke, a figure is implausible.
-int run_heap_bench(heap_bench_options options);
-int run_speed_bench(heap_bench_options options);
+// Append their figures to `rows`. Exit status: 0; 1 if a run failed or, under smoke, a figure is implausible.
+int run_heap_bench(heap_bench_options options, json_rows& rows);
+int run_speed_bench(heap_bench_options options, json_rows& rows);
 
 }  // namespace bench

@@ -7,6 +7,8 @@
 
 #include "heap_bench.hpp"
 #include "heap_child.hpp"
+#include "report.hpp"
+#include "server_bench.hpp"
 
 namespace {
 
@@ -30,7 +32,7 @@ void add_heap_options(CLI::App& app, bench::heap_bench_options& o) {
   app.add_option("--volume", o.volume, "scales how often the live volume is replaced")
       ->capture_default_str()
       ->check(CLI::Range(0.01, 100.0));
-  app.add_option("--budget", o.budget, "Scoot's budget: default (1.25), tight (1.05) or a factor over the live bytes")
+  app.add_option("--budget", o.budget, "Scoot's budget: default (1.25), tight (1.08) or a factor over the live bytes")
       ->capture_default_str();
   app.add_option("--waste-target", o.waste_target, "Scoot's heap_options::waste_target; 0: its own choice")
       ->capture_default_str();
@@ -40,8 +42,30 @@ void add_heap_options(CLI::App& app, bench::heap_bench_options& o) {
       ->capture_default_str()
       ->check(CLI::Range(1, 1'000'000));
   app.add_flag("--phases", o.phases, "show every phase of every run on stderr");
-  app.add_flag("--smoke", o.smoke, "a run of seconds at a small size that checks plausibility");
-  app.add_option("--json", o.json, "write the figures to this file");
+}
+
+void add_server_options(CLI::App& app, bench::server_bench_options& o) {
+  app.add_option("--scootd", o.scootd, "the scootd to run (default: the one built beside this program)");
+  app.add_option("--memcached", o.memcached, "the memcached to run")->capture_default_str();
+  app.add_option("--cells", o.cells, "what to measure; all if not given")
+      ->delimiter(',')
+      ->check(CLI::IsMember(bench::server_cells()));
+  app.add_option("--rounds", o.rounds, "paired rounds, of which the medians are shown")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 99));
+  app.add_option("--seconds", o.seconds, "length of a measurement")
+      ->capture_default_str()
+      ->check(CLI::Range(0.01, 600.0));
+  app.add_option("--connections", o.connections, "connections of the client")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 500));
+  app.add_option("--threads", o.threads, "worker threads of the servers (-t)")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 64));
+  app.add_option("--fill-mib", o.fill_memory_mib, "memory limit (-m) of the servers that are filled")
+      ->capture_default_str()
+      ->check(CLI::Range(16, 65536));
+  app.add_flag("--unix", o.unix_socket, "over a unix socket rather than TCP");
 }
 
 }  // namespace
@@ -51,16 +75,28 @@ int main(int argc, char** argv) {
 
   CLI::App app{"Runs Scoot beside what it is measured against; docs/benchmarks.md defines every figure.",
                "scoot-bench"};
-  app.require_subcommand(1);
+  bool smoke = false;
+  std::string json;
+  app.add_flag("--smoke", smoke, "runs of seconds at small sizes that check plausibility");
+  app.add_option("--json", json, "write the figures to this file, one array of flat objects");
   bench::heap_bench_options heap;
-  heap.command = command_line(argc, argv);
+  bench::server_bench_options server;
   CLI::App* heap_command = app.add_subcommand("heap", "the relocating heap beside malloc implementations");
   CLI::App* speed_command = heap_command->add_subcommand("speed", "CPU time of allocate and free in hot loops");
+  CLI::App* server_command = app.add_subcommand("server", "scootd beside memcached");
   add_heap_options(*heap_command, heap);
-  speed_command->fallthrough();
+  add_server_options(*server_command, server);
+  for (CLI::App* command : {heap_command, speed_command, server_command}) command->fallthrough();
+  app.footer("Without a name, all of them run.");
 
   CLI11_PARSE(app, argc, argv);
-  if (speed_command->parsed()) return bench::run_speed_bench(heap);
-  if (heap_command->parsed()) return bench::run_heap_bench(heap);
-  return 2;
+  heap.smoke = server.smoke = smoke;
+  const bool all = app.get_subcommands().empty();
+  bench::json_rows rows;
+  int status = 0;
+  if (all || (heap_command->parsed() && !speed_command->parsed())) status |= bench::run_heap_bench(heap, rows);
+  if (all || speed_command->parsed()) status |= bench::run_speed_bench(heap, rows);
+  if (all || server_command->parsed()) status |= bench::run_server_bench(server, rows);
+  if (!json.empty() && !bench::write_json(json, rows, command_line(argc, argv))) status |= 1;
+  return status;
 }
