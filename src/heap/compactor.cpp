@@ -73,7 +73,7 @@ void heap_impl::unstick(shelf& s) noexcept {
 }
 
 // The shelf, or the page of the large space, with most to gain. False if there is none worth the work.
-bool heap_impl::choose_victim(bool urgent) noexcept {
+bool heap_impl::choose_victim(bool urgent, std::size_t block_bytes_max) noexcept {
   std::size_t best = (urgent ? 1 : 2) * os_page_ - 1;
   for (shelf* s : shelves_) {
     if (s->stuck && !worth_retrying(*s)) continue;
@@ -86,13 +86,9 @@ bool heap_impl::choose_victim(bool urgent) noexcept {
       victim_ = s;
     }
   }
-  page_info* page = evacuating_ != nullptr
-                        ? evacuating_
-                        : emptiest_large_page(urgent ? page_bytes_ - page_bytes_ / 8 : page_bytes_ / 2);
-  if (page != nullptr && page->resident_bytes() - page->live_bytes > best) {
+  page_info* page = emptiest_large_page(urgent ? page_bytes_ - page_bytes_ / 8 : page_bytes_ / 2);
+  if (page != nullptr && page->resident_bytes() - page->live_bytes > best && begin_evacuating(page, block_bytes_max)) {
     victim_ = nullptr;
-    evacuating_ = page;
-    if (!page->evacuating) large_.set_evacuating(page, true, page_bytes_);
     return true;
   }
   if (victim_ == nullptr) return false;
@@ -106,16 +102,14 @@ bool heap_impl::choose_victim(bool urgent) noexcept {
 std::size_t heap_impl::reclaim(std::size_t goal, work_left& work) noexcept {
   std::size_t gained = 0;
   while (gained < goal) {
-    const bool large = victim_ == nullptr && evacuating_ != nullptr;
-    if (victim_ == nullptr && !large && !choose_victim(work.urgent)) {
+    if (victim_ == nullptr && evacuating_ == nullptr && !choose_victim(work.urgent, work.bytes)) {
       nothing_frees_ = freed_bytes_;
       nothing_unpins_ = unpins_;
       break;
     }
     if (victim_ == nullptr) {
-      page_info* page = evacuating_;
       const std::size_t held = held_;
-      if (evacuate(page, work)) gained += held - std::min(held, held_);
+      if (evacuate(work)) gained += held - std::min(held, held_);
       if (evacuating_ != nullptr) break;  // the work is spent
       continue;
     }
@@ -266,24 +260,47 @@ heap_impl::move_result heap_impl::move_large(page_info* page, chunk* from) noexc
   return move_result::gone;
 }
 
-// Goes on clearing a page of the large space. True: the page was given to the pool. Otherwise evacuating_ is null if it
-// can't be cleared now, and still set if only the work was spent.
-bool heap_impl::evacuate(page_info* page, work_left& work) noexcept {
-  bool cleared = true;
+// Whether every block of a page of the large space could be moved, one at a time, in work of so many bytes.
+bool heap_impl::can_evacuate(page_info* page, std::size_t block_bytes_max) noexcept {
+  for (chunk* c = large_.first(page); c != nullptr; c = large_space::next(page, c, page_bytes_)) {
+    if (c->free) continue;
+    if (kinds_[c->kind]->options.move == nullptr || is_pinned(page, c->payload())) {
+      if (blocked_ != stop_reason::refused) blocked_ = stop_reason::pinned;
+      return false;
+    }
+    if (c->usable > block_bytes_max) return false;
+  }
+  return true;
+}
+
+// Makes a page the one to be cleared. False, and it is left alone until more was freed, if it can't be.
+bool heap_impl::begin_evacuating(page_info* page, std::size_t block_bytes_max) noexcept {
+  if (!can_evacuate(page, block_bytes_max)) {
+    page->hint_word = static_cast<std::uint32_t>(freed_bytes_ >> 16);
+    return false;
+  }
+  evacuating_ = page;
+  large_.set_evacuating(page, true, page_bytes_);
+  return true;
+}
+
+// Goes on clearing the page. True: it was given to the pool. Otherwise evacuating_ is null if the page can't be cleared
+// now, and still set if only the work was spent.
+bool heap_impl::evacuate(work_left& work) noexcept {
+  page_info* page = evacuating_;
+  bool cleared = can_evacuate(page, ~std::size_t{0});
   for (chunk* c = large_.first(page); c != nullptr && cleared;) {
     chunk* after = large_space::next(page, c, page_bytes_);
     if (!c->free) {
-      if (kinds_[c->kind]->options.move == nullptr || is_pinned(page, c->payload())) {
-        if (blocked_ != stop_reason::refused) blocked_ = stop_reason::pinned;
-        cleared = false;
-      } else if (!work.allows(c->usable)) {
-        return false;
-      } else {
-        work.spend(c->usable);
-        // Freeing joins chunks: go on from the one behind, which keeps its place unless it was free itself.
-        if (after != nullptr && after->free) after = large_space::next(page, after, page_bytes_);
-        cleared = move_large(page, c) == move_result::gone;
+      if (!work.allows(c->usable)) {
+        if (c->usable <= work.bytes_max) return false;
+        cleared = false;  // no work of this size gets past it
+        break;
       }
+      work.spend(c->usable);
+      // Freeing joins chunks: go on from the one behind, which keeps its place unless it was free itself.
+      if (after != nullptr && after->free) after = large_space::next(page, after, page_bytes_);
+      cleared = move_large(page, c) == move_result::gone;
     }
     c = after;
   }
@@ -304,7 +321,7 @@ compaction heap_impl::compact_all(const effort& e) noexcept {
   if constexpr (SCOOT_CHECK_LEVEL >= 1) check_outside_mover("compact");
   const bool timed = e.time_max != std::chrono::nanoseconds::max();
   const auto time_max = static_cast<std::uint64_t>(std::max<std::int64_t>(e.time_max.count(), 0));
-  work_left work{e.bytes_max, timed ? std::max<std::uint64_t>(os::now_ns() + time_max, 1) : 0, true};
+  work_left work{e.bytes_max, timed ? std::max<std::uint64_t>(os::now_ns() + time_max, 1) : 0};
   const std::uint64_t moved = bytes_moved_;
   const std::uint64_t blocks = blocks_moved_;
   const std::uint64_t dropped = blocks_dropped_;
@@ -326,11 +343,12 @@ compaction heap_impl::compact_all(const effort& e) noexcept {
   }
   for (page_info* page : large_.pages()) page->hint_word = ~std::uint32_t{0};
   while (!spent) {
-    page_info* page = evacuating_ != nullptr ? evacuating_ : emptiest_large_page(page_bytes_ - page_bytes_ / 8);
-    if (page == nullptr || large_.pages().size() < 2) break;
-    evacuating_ = page;
-    if (!page->evacuating) large_.set_evacuating(page, true, page_bytes_);
-    if (!evacuate(page, work)) {
+    if (evacuating_ == nullptr) {
+      page_info* page = emptiest_large_page(page_bytes_ - page_bytes_ / 8);
+      if (page == nullptr || large_.pages().size() < 2) break;
+      if (!begin_evacuating(page, ~std::size_t{0})) continue;
+    }
+    if (!evacuate(work)) {
       spent = evacuating_ != nullptr;
       break;
     }

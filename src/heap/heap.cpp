@@ -329,7 +329,7 @@ void* heap_impl::allocate_slow(kind_entry& entry, std::uint8_t kind_index, std::
     }
     return s->parked != 0 ? pop_slot(*s) : allocate_small(*s, size);
   }
-  work_left work{move_bytes_max_ + size, 0, true};
+  work_left work{move_bytes_max_ + size, 0};
   if (size <= large_max_) {
     block = allocate_large(kind_index, size, entry.options.alignment, work);
   } else if (size <= pool_.get_budget().limit()) {
@@ -353,7 +353,7 @@ void* heap_impl::spill(const shelf& s) noexcept {
 
 // The magazine is empty.
 void* heap_impl::allocate_small(shelf& s, std::size_t size) noexcept {
-  work_left work{move_bytes_max_ + size, 0, true};
+  work_left work{move_bytes_max_ + size, 0};
   bool target_kept = false;
   for (int attempt = 0; attempt < charge_attempts_max;) {
     if (s.parked != 0 || s.refill()) return pop_slot(s);
@@ -470,7 +470,7 @@ page_info* heap_impl::take_run_of(std::size_t size) noexcept {
 
 void* heap_impl::allocate_run(std::uint8_t kind_index, std::size_t size) noexcept {
   const std::size_t usable = base::round_up(size, 16);
-  work_left work{move_bytes_max_ + size, 0, true};
+  work_left work{move_bytes_max_ + size, 0};
   if (over_target(size)) keep_target(size, work);
   for (int attempt = 0; attempt < charge_attempts_max; ++attempt) {
     const std::size_t room = pool_.room() + pool_.idle_bytes();

@@ -25,9 +25,13 @@ namespace scoot {
 
 // What is left of an effort.
 struct work_left {
+  work_left(std::size_t bytes_allowed, std::uint64_t deadline) noexcept
+      : bytes_max(bytes_allowed), bytes(bytes_allowed), deadline_ns(deadline) {}
+
+  const std::size_t bytes_max;
   std::size_t bytes;
   std::uint64_t deadline_ns;  // 0: none
-  bool urgent;                // the budget is full: give to the OS at once
+  bool urgent = true;         // the budget is full, or the caller wants it: give to the OS at once
   unsigned blocks = 0;
 
   [[nodiscard]] bool allows(std::size_t block_bytes) noexcept;
@@ -104,7 +108,7 @@ class heap_impl final : public heap {
   void keep_target(std::size_t growth, work_left& work) noexcept;
   bool over_target(std::size_t growth) const noexcept;
   std::size_t reclaim(std::size_t goal, work_left& work) noexcept;
-  bool choose_victim(bool urgent) noexcept;
+  bool choose_victim(bool urgent, std::size_t block_bytes_max) noexcept;
   std::size_t gain_of(const shelf& s) const noexcept;
   void unstick(shelf& s) noexcept;
   [[nodiscard]] bool worth_retrying(const shelf& s) const noexcept;
@@ -114,7 +118,9 @@ class heap_impl final : public heap {
   verdict call_mover(std::uint8_t kind_index, void* from, void* to, std::size_t size) noexcept;
   move_result move_top(shelf& s, page_info* top, std::uint32_t index, work_left& work) noexcept;
   [[nodiscard]] page_info* emptiest_large_page(std::size_t live_max) const noexcept;
-  bool evacuate(page_info* page, work_left& work) noexcept;
+  bool can_evacuate(page_info* page, std::size_t block_bytes_max) noexcept;
+  bool begin_evacuating(page_info* page, std::size_t block_bytes_max) noexcept;
+  bool evacuate(work_left& work) noexcept;
   move_result move_large(page_info* page, chunk* from) noexcept;
   void trim_large_tail(page_info* page) noexcept;
 

@@ -299,6 +299,11 @@ namespace {
 page_pool_impl& self(page_pool& pool) noexcept { return static_cast<page_pool_impl&>(pool); }
 const page_pool_impl& self(const page_pool& pool) noexcept { return static_cast<const page_pool_impl&>(pool); }
 
+void destroy(page_pool_impl* pool) noexcept {
+  pool->~page_pool_impl();
+  ::operator delete(static_cast<void*>(pool));
+}
+
 }  // namespace
 
 std::unique_ptr<page_pool> page_pool::create(const page_pool_options& options) noexcept {
@@ -312,17 +317,14 @@ std::unique_ptr<page_pool> page_pool::create(const page_pool_options& options) n
   if (pool == nullptr) return nullptr;
   const std::size_t wanted = options.address_bytes != 0 ? options.address_bytes : 4 * options.budget_bytes;
   if (!pool->add_region(std::max(wanted, 64 * page), std::min(options.budget_bytes / 4, wanted))) {
-    delete pool;
+    destroy(pool);
     return nullptr;
   }
   return std::unique_ptr<page_pool>(pool);
 }
 
 void page_pool::operator delete(page_pool* pool, std::destroying_delete_t) noexcept {
-  if (pool == nullptr) return;
-  auto* impl = static_cast<page_pool_impl*>(pool);
-  impl->~page_pool_impl();
-  ::operator delete(static_cast<void*>(impl));
+  if (pool != nullptr) destroy(static_cast<page_pool_impl*>(pool));
 }
 
 std::size_t page_pool::page_bytes() const noexcept { return self(*this).bytes_per_page(); }
