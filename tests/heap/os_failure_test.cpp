@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: MIT
+//
+// Goal: a refusal of the OS, whichever it is, costs a null or false result and nothing else. Method: a scenario through
+// every part of pool and heap, run again and again with the Nth call of the OS failing, until none fails.
+#include <gtest/gtest.h>
+
+#include <array>
+#include <cstdint>
+#include <memory>
+
+#include "directory.hpp"
+#include "heap_model.hpp"
+#include "os/os.hpp"
+
+namespace scoot::testing {
+namespace {
+
+// Ends injection however the scope is left.
+struct injection {
+  explicit injection(std::uint64_t n) { os::fail_nth_call(n); }
+  injection(const injection&) = delete;
+  injection& operator=(const injection&) = delete;
+  ~injection() { os::fail_nth_call(0); }
+};
+
+model_options options_of_scenario() {
+  model_options options;
+  options.pool_options = {6 * mib, 64 * kib, 8 * mib};
+  options.heap.waste_target = 0.002;
+  options.live_bytes_max = 5 * mib;
+  options.verify_every = 32;
+  return options;
+}
+
+// Through shelves, large space, runs, growth of address space, cuts and compaction. The failure, empty if none.
+std::string run_scenario(const std::array<operation, 120>& operations) {
+  heap_model m(options_of_scenario());
+  if (m.get_heap() == nullptr || !m.failure().empty()) return "";  // refused as a whole: nothing to check but leaks
+  m.expect_os_failures();
+  for (const operation& o : operations) {
+    if (!m.apply(o)) return to_string(o) + ": " + m.failure();
+  }
+  if (!m.free_all()) return "at the end: " + m.failure();
+  return "";
+}
+
+std::array<operation, 120> scenario() {
+  std::array<operation, 120> all{};
+  std::mt19937_64 random(5);
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    static constexpr op_code codes[] = {op_code::allocate_many, op_code::allocate,        op_code::free,
+                                        op_code::allocate_many, op_code::compact_bounded, op_code::pin,
+                                        op_code::allocate,      op_code::free_many,       op_code::set_budget,
+                                        op_code::trim,          op_code::move_everything, op_code::unpin};
+    all[i].code = codes[i % std::size(codes)];
+    all[i].a = static_cast<std::uint32_t>(random());
+    all[i].b = static_cast<std::uint32_t>(random());
+    if (all[i].code == op_code::set_budget) all[i].a %= 12 * mib;
+    if (all[i].code == op_code::free_many) all[i].b = all[i].b % 200;
+  }
+  return all;
+}
+
+TEST(os_failure, whichever_call_fails_nothing_breaks) {
+  const auto operations = scenario();
+  std::uint64_t n = 1;
+  for (;; ++n) {
+    const std::uint64_t before = os::calls_made();
+    {
+      const injection failing(n);
+      const std::string failure = run_scenario(operations);
+      ASSERT_EQ(failure, "") << "with call " << n << " of the OS failing";
+    }
+    if (os::calls_made() - before < n) break;  // the scenario no longer gets as far
+    ASSERT_LT(n, 20000U);
+  }
+  EXPECT_GT(n, 10U) << "the scenario calls the OS too seldom to test anything";
+}
+
+TEST(os_failure, a_pool_that_cannot_be_made_is_null_and_the_next_one_is_made) {
+  for (std::uint64_t n = 1;; ++n) {
+    ASSERT_LT(n, 100U);
+    const std::uint64_t before = os::calls_made();
+    std::unique_ptr<page_pool> pool;
+    {
+      const injection failing(n);
+      pool = page_pool::create({4 * mib, 0, 0});
+    }
+    if (os::calls_made() - before < n) {
+      EXPECT_NE(pool, nullptr);
+      EXPECT_GT(n, 1U);
+      break;
+    }
+    ASSERT_NE(page_pool::create({4 * mib, 0, 0}), nullptr);
+  }
+}
+
+TEST(os_failure, an_allocation_refused_by_the_os_can_be_tried_again) {
+  for (std::size_t size : {100U, 5000U, 20000U, 300000U}) {
+    const auto pool = page_pool::create({32 * mib, 0, 0});
+    ASSERT_NE(pool, nullptr);
+    const auto h = heap::create(*pool);
+    ASSERT_NE(h, nullptr);
+    directory blocks;
+    const kind k = blocks.add_kind(*h);
+    for (int i = 0; i < 30; ++i) {
+      {
+        const injection failing(1);
+        (void)blocks.allocate(*h, k, size);
+      }
+      ASSERT_GE(blocks.allocate(*h, k, size), 0);
+    }
+    EXPECT_TRUE(blocks.all_intact());
+    h->verify();
+  }
+}
+
+TEST(os_failure, memory_that_the_os_does_not_take_back_stays_accounted_for) {
+  const auto pool = page_pool::create({32 * mib, 0, 0});
+  ASSERT_NE(pool, nullptr);
+  const auto h = heap::create(*pool);
+  ASSERT_NE(h, nullptr);
+  directory blocks;
+  const kind k = blocks.add_kind(*h);
+  while (blocks.allocate(*h, k, 4000) >= 0) {
+  }
+  blocks.free_all(*h);
+  const page_pool_stats before = pool->stats();
+  {
+    const injection failing(1);
+    const std::size_t given = pool->trim();
+    const page_pool_stats after = pool->stats();
+    EXPECT_EQ(after.held_bytes, before.held_bytes - given);
+    EXPECT_EQ(after.idle_bytes, before.idle_bytes - given);
+  }
+  pool->trim();
+  EXPECT_EQ(pool->stats().idle_bytes, 0U);
+}
+
+}  // namespace
+}  // namespace scoot::testing
