@@ -242,14 +242,17 @@ class SCOOT_EXPORT cache {
                     const_cast<void*>(static_cast<const void*>(std::addressof(visit))));
   }
 
+  ~cache() = default;  // does nothing: delete is the operator above
+
  protected:
   cache() = default;
-  ~cache() = default;
 
  private:
   friend class pinned_item;
   friend class pending_item;
   using erased_visitor = void (*)(void* context, const item_view& view) noexcept;
+  cache_status get_hashed(std::uint64_t hash, std::string_view key, erased_visitor visit, void* context,
+                          const read_options& options) noexcept;
   cache_status get_erased(std::string_view key, erased_visitor visit, void* context,
                           const read_options& options) noexcept;
   using erased_visitor_of_many = void (*)(void* context, std::size_t i, const item_view& view) noexcept;

@@ -1,0 +1,503 @@
+// SPDX-License-Identifier: MIT
+//
+// cache: chooses the shard, takes its lock, and sees to memory when an operation lacks it; budget and upkeep over all.
+#include "scoot/cache.hpp"
+
+#include <time.h>
+
+#include <algorithm>
+#include <atomic>
+#include <bit>
+#include <condition_variable>
+#include <mutex>
+#include <new>
+#include <random>
+#include <thread>
+#include <utility>
+
+#include "base/check.hpp"
+#include "cache/cache_impl.hpp"
+
+namespace scoot {
+
+using caching::cache_impl;
+using caching::hashed_key;
+using caching::item;
+using caching::name;
+using caching::progress;
+using caching::shard;
+
+namespace caching {
+
+namespace {
+
+constexpr std::size_t shard_budget_min = std::size_t{256} << 10;
+constexpr std::size_t shard_budget_wanted = std::size_t{16} << 20;
+constexpr unsigned shards_max = 256;
+
+unsigned choose_shards(const cache_options& options) noexcept {
+  if (options.shards != 0) return options.shards;
+  // Each further shard is a heap, which costs part of an OS page for each size in use.
+  const std::size_t threads = std::max(1u, std::thread::hardware_concurrency());
+  const std::size_t wanted = std::clamp<std::size_t>(
+      std::min<std::size_t>(4 * threads, options.budget_bytes / shard_budget_wanted), 1, shards_max);
+  return static_cast<unsigned>(std::bit_floor(wanted));
+}
+
+// A seed of its own keeps keys that collide in one cache from colliding in all.
+std::uint64_t choose_seed() noexcept {
+  timespec t{};
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  const std::uint64_t low = static_cast<std::uint64_t>(t.tv_nsec) ^ reinterpret_cast<std::uintptr_t>(&t);
+  try {
+    std::random_device random;
+    return (std::uint64_t{random()} << 32 | random()) ^ low;
+  } catch (...) {
+    return low * 0x9e3779b97f4a7c15u;
+  }
+}
+
+}  // namespace
+
+std::unique_ptr<cache_impl> cache_impl::create(const cache_options& options) noexcept {
+  const unsigned shards = choose_shards(options);
+  if (!std::has_single_bit(shards) || shards > shards_max || options.item_bytes_max < 512) return nullptr;
+  if (options.budget_bytes < shards * shard_budget_min) return nullptr;
+  std::unique_ptr<cache_impl> made(new (std::nothrow) cache_impl(options));
+  if (made == nullptr) return nullptr;
+  made->pool_ = page_pool::create({options.budget_bytes, 0, 0});
+  if (made->pool_ == nullptr) return nullptr;
+  made->shards_.reset(new (std::nothrow) std::unique_ptr<shard>[shards]);
+  if (made->shards_ == nullptr) return nullptr;
+  for (; made->shard_count_ < shards; ++made->shard_count_) {
+    made->shards_[made->shard_count_] = shard::create(
+        {made->pool_.get(), made->seed_, options.item_bytes_max, options.evict, &made->clock_, &made->cas_});
+    if (made->shards_[made->shard_count_] == nullptr) return nullptr;
+  }
+  if (options.maintenance_thread && !made->start_thread()) return nullptr;
+  return made;
+}
+
+cache_impl::cache_impl(const cache_options& options) noexcept
+    : options_(options), clock_(options), seed_(choose_seed()), target_(options.budget_bytes) {}
+
+cache_impl::~cache_impl() {
+  if (thread_.joinable()) {
+    {
+      const std::lock_guard guard(thread_mutex_);
+      stopping_ = true;
+    }
+    wake_.notify_all();
+    thread_.join();
+  }
+  for (unsigned i = 0; i < shard_count_; ++i) {
+    SCOOT_CHECK(1, shards_[i]->pinned() == 0, "the cache is destroyed while items are pinned");
+  }
+}
+
+bool cache_impl::start_thread() noexcept {
+  try {
+    thread_ = std::thread([this] {
+      std::unique_lock guard(thread_mutex_);
+      while (!stopping_) {
+        guard.unlock();
+        while (maintain() && !stopping_.load(std::memory_order_relaxed)) std::this_thread::yield();
+        guard.lock();
+        wake_.wait_for(guard, std::chrono::milliseconds(250), [this] { return stopping_.load(); });
+      }
+    });
+  } catch (...) {
+    return false;
+  }
+  return true;
+}
+
+// ---- memory -------------------------------------------------------------------------------------------------------
+
+// Lets the shard that holds most give something up for `poor`.
+bool cache_impl::relieve(shard& poor, unsigned round) noexcept {
+  (void)pool_->trim();
+  shard* richest = nullptr;
+  std::size_t most = 0;
+  for (unsigned i = 0; i < shard_count_; ++i) {
+    shard& s = *shards_[(i + round) % shard_count_];
+    if (&s == &poor) continue;
+    const std::lock_guard guard(s.lock());
+    const std::size_t held = s.held_bytes();
+    if (held > most) most = held, richest = &s;
+  }
+  if (richest == nullptr) return false;
+  const std::lock_guard guard(richest->lock());
+  return richest->make_room_for_others(relief_bytes);
+}
+
+bool cache_impl::cut_step(shard& s) noexcept {
+  const std::size_t target = target_.load(std::memory_order_relaxed);
+  std::size_t held = pool_->stats().held_bytes;
+  if (held > target) {
+    const std::size_t share = std::min((held - target) / shard_count_ + 4096, relief_bytes);
+    const std::lock_guard guard(s.lock());
+    (void)s.shrink(share);
+  }
+  (void)pool_->trim();
+  const std::size_t before = held;
+  const std::lock_guard guard(budget_mutex_);
+  held = pool_->stats().held_bytes;
+  const std::size_t now = target_.load(std::memory_order_relaxed);
+  (void)pool_->set_budget(std::max(now, held));
+  if (held <= now) cutting_.store(false, std::memory_order_relaxed);
+  return held < before;
+}
+
+bool cache_impl::set_budget(std::size_t bytes) noexcept {
+  if (bytes < std::max(page_pool::budget_bytes_min, shard_count_ * shard_budget_min)) return false;
+  const std::lock_guard guard(budget_mutex_);
+  (void)pool_->trim();
+  const std::size_t held = pool_->stats().held_bytes;
+  // A cut comes in steps: the pool's budget follows what is held on its way down, so that stores still find room.
+  if (!pool_->set_budget(std::max(bytes, held))) return false;
+  target_.store(bytes, std::memory_order_relaxed);
+  cutting_.store(held > bytes, std::memory_order_relaxed);
+  return true;
+}
+
+bool cache_impl::maintain() noexcept {
+  bool more = false;
+  for (unsigned i = 0; i < shard_count_; ++i) {
+    shard& s = *shards_[i];
+    if (cutting_.load(std::memory_order_relaxed)) more |= cut_step(s);
+    const std::lock_guard guard(s.lock());
+    more |= s.maintain();
+  }
+  return more;
+}
+
+// ---- the rest -----------------------------------------------------------------------------------------------------
+
+cache_status cache_impl::check_size(const hashed_key& k, std::size_t value_bytes,
+                                    const store_options& options) noexcept {
+  const item_fields fields{options.flags != 0, options.expires_at != expires_never, false};
+  if (value_bytes <= options_.item_bytes_max &&
+      item::bytes_for(k.key.size(), value_bytes, fields) <= options_.item_bytes_max) {
+    return cache_status::ok;
+  }
+  too_large_.fetch_add(1, std::memory_order_relaxed);
+  if (options.mode == store_mode::set) {
+    shard& s = shard_of(k);
+    const std::lock_guard guard(s.lock());
+    s.discard(k);
+  }
+  return cache_status::too_large;
+}
+
+cache_status cache_impl::refuse(const hashed_key& k, const store_options& options) noexcept {
+  no_memory_.fetch_add(1, std::memory_order_relaxed);
+  if (options.mode == store_mode::set) {
+    shard& s = shard_of(k);
+    const std::lock_guard guard(s.lock());
+    s.discard(k);
+  }
+  return cache_status::no_memory;
+}
+
+cache_status cache_impl::refuse_key() noexcept {
+  too_large_.fetch_add(1, std::memory_order_relaxed);
+  return cache_status::too_large;
+}
+
+// Asks the memory for what the gets of these keys will touch: shard by shard first for the index, then for the items.
+void cache_impl::prefetch(const hashed_key* keys, std::size_t count) noexcept {
+  std::uint64_t done = 0;
+  for (std::size_t first = 0; first < count; ++first) {
+    if ((done >> first & 1) != 0) continue;
+    const unsigned number = shard_number(keys[first].hash);
+    std::uint64_t group = 0;
+    for (std::size_t i = first; i < count; ++i) {
+      if (shard_number(keys[i].hash) == number) group |= std::uint64_t{1} << i;
+    }
+    done |= group;
+    shard& s = nth(number);
+    const std::lock_guard guard(s.lock());
+    for (std::uint64_t g = group; g != 0; g &= g - 1) s.prefetch_bucket(keys[std::countr_zero(g)]);
+    for (std::uint64_t g = group; g != 0; g &= g - 1) s.prefetch_item(keys[std::countr_zero(g)]);
+  }
+}
+
+void cache_impl::for_each(shard::visitor visit, void* context) noexcept {
+  const std::lock_guard one_scan(scan_mutex_);
+  for (unsigned i = 0; i < shard_count_; ++i) {
+    shard& s = *shards_[i];
+    std::size_t position = 0;
+    do {
+      const std::lock_guard guard(s.lock());
+      position = s.scan(position, visit, context);
+    } while (position != 0);
+  }
+}
+
+cache_stats cache_impl::stats() const noexcept {
+  cache_stats sum;
+  for (unsigned i = 0; i < shard_count_; ++i) {
+    const std::lock_guard guard(shards_[i]->lock());
+    shards_[i]->add_stats(sum);
+  }
+  sum.pool = pool_->stats();
+  sum.budget_bytes = target_.load(std::memory_order_relaxed);
+  sum.item_bytes_max = options_.item_bytes_max;
+  sum.shards = shard_count_;
+  sum.flushes = flushes_.load(std::memory_order_relaxed);
+  sum.store_too_large = too_large_.load(std::memory_order_relaxed);
+  sum.store_no_memory = no_memory_.load(std::memory_order_relaxed);
+  return sum;
+}
+
+void cache_impl::reset_stats() noexcept {
+  flushes_ = too_large_ = no_memory_ = 0;
+  for (unsigned i = 0; i < shard_count_; ++i) {
+    const std::lock_guard guard(shards_[i]->lock());
+    shards_[i]->reset_stats();
+  }
+}
+
+}  // namespace caching
+
+// ---- public interface ---------------------------------------------------------------------------------------------
+
+std::unique_ptr<cache> cache::create(const cache_options& options) noexcept { return cache_impl::create(options); }
+
+void cache::operator delete(cache* self, std::destroying_delete_t) noexcept {
+  if (self == nullptr) return;
+  auto* impl = static_cast<cache_impl*>(self);
+  impl->~cache_impl();
+  ::operator delete(impl);
+}
+
+namespace {
+
+cache_impl& impl_of(cache* c) noexcept { return *static_cast<cache_impl*>(c); }
+const cache_impl& impl_of(const cache* c) noexcept { return *static_cast<const cache_impl*>(c); }
+
+bool valid(std::string_view key) noexcept { return !key.empty() && key.size() <= key_bytes_max; }
+
+}  // namespace
+
+cache_status cache::get_erased(std::string_view key, erased_visitor visit, void* context,
+                               const read_options& options) noexcept {
+  if (!valid(key)) return cache_status::not_found;
+  cache_impl& impl = impl_of(this);
+  const hashed_key k = impl.hashed(key);
+  return get_hashed(k.hash, key, visit, context, options);
+}
+
+// The body of every get: with options.pinned, the visit is preceded by filling in the pin.
+cache_status cache::get_hashed(std::uint64_t hash, std::string_view key, erased_visitor visit, void* context,
+                               const read_options& options) noexcept {
+  cache_impl& impl = impl_of(this);
+  const hashed_key k{key, hash, name::of(hash)};
+  const unsigned number = impl.shard_number(hash);
+  shard& s = impl.nth(number);
+  struct pinning {
+    cache* self;
+    shard* from;
+    unsigned number;
+    pinned_item* pinned;
+    erased_visitor visit;
+    void* context;
+  } pin{this, &s, number, options.pinned, visit, context};
+  if (options.pinned != nullptr) {
+    visit = [](void* c, const item_view& view) noexcept {
+      auto& p = *static_cast<pinning*>(c);
+      if (void* block = p.from->pinned_block(); block != nullptr) {
+        p.pinned->cache_ = p.self;
+        p.pinned->item_ = block;
+        p.pinned->shard_ = p.number;
+        p.pinned->view_ = view;
+      }
+      p.visit(p.context, view);
+    };
+    context = &pin;
+  }
+  cache_status status = cache_status::not_found;
+  const bool had_memory = impl.run(s, [&] { return s.get(k, options, visit, context, status); });
+  return had_memory ? status : cache_status::no_memory;
+}
+
+void cache::get_many_erased(std::span<const std::string_view> keys, erased_visitor_of_many visit, void* context,
+                            const read_options& options) noexcept {
+  cache_impl& impl = impl_of(this);
+  constexpr std::size_t batch = 32;
+  struct visited {
+    erased_visitor_of_many visit;
+    void* context;
+    std::size_t i;
+  } one{visit, context, 0};
+  const erased_visitor forward = [](void* c, const item_view& view) noexcept {
+    const auto& v = *static_cast<visited*>(c);
+    v.visit(v.context, v.i, view);
+  };
+  for (std::size_t first = 0; first < keys.size(); first += batch) {
+    const std::size_t count = std::min(batch, keys.size() - first);
+    hashed_key hashed[batch];
+    for (std::size_t i = 0; i < count; ++i) hashed[i] = impl.hashed(keys[first + i]);
+    if (count > 2) impl.prefetch(hashed, count);
+    for (std::size_t i = 0; i < count; ++i) {
+      if (!valid(hashed[i].key)) continue;
+      one.i = first + i;
+      (void)get_hashed(hashed[i].hash, hashed[i].key, forward, &one, options);
+    }
+  }
+}
+
+pinned_item cache::pin(std::string_view key, const read_options& options) noexcept {
+  pinned_item pinned;
+  read_options with_pin = options;
+  with_pin.pinned = &pinned;
+  with_pin.pin_bytes_min = 0;
+  (void)get_erased(
+      key, [](void*, const item_view&) noexcept {}, nullptr, with_pin);
+  return pinned;
+}
+
+cache_status cache::store(std::string_view key, std::string_view value, const store_options& options) noexcept {
+  cache_impl& impl = impl_of(this);
+  if (!valid(key)) return impl.refuse_key();
+  const hashed_key k = impl.hashed(key);
+  shard& s = impl.shard_of(k);
+  cache_status status = impl.check_size(k, value.size(), options);
+  if (status != cache_status::ok) return status;
+  if (!impl.run(s, [&] { return s.store(k, value, options, nullptr, status); })) status = impl.refuse(k, options);
+  impl.help_cutting(s);
+  return status;
+}
+
+pending_item cache::reserve(std::string_view key, std::size_t value_bytes, const store_options& options,
+                            cache_status& status) noexcept {
+  cache_impl& impl = impl_of(this);
+  pending_item pending;
+  status = cache_status::too_large;
+  if (!valid(key)) {
+    status = impl.refuse_key();
+    return pending;
+  }
+  const hashed_key k = impl.hashed(key);
+  shard& s = impl.shard_of(k);
+  status = impl.check_size(k, value_bytes, options);
+  if (status != cache_status::ok) return pending;
+  void* block = nullptr;
+  if (!impl.run(s, [&] { return s.reserve(k, value_bytes, options, block); })) {
+    status = impl.refuse(k, options);
+    return pending;
+  }
+  pending.cache_ = this;
+  pending.item_ = block;
+  pending.value_ = item(block).value();
+  pending.value_bytes_ = value_bytes;
+  pending.shard_ = impl.shard_number(k.hash);
+  return pending;
+}
+
+cache_status cache::commit(pending_item&& pending, const store_options& options) noexcept {
+  if (!pending) return cache_status::no_memory;
+  cache_impl& impl = impl_of(this);
+  const item it(pending.item_);
+  const hashed_key k = impl.hashed(it.key());
+  shard& s = impl.shard_of(k);
+  const std::string_view value(pending.value_, pending.value_bytes_);
+  cache_status status = cache_status::ok;
+  if (!impl.run(s, [&] { return s.store(k, value, options, pending.item_, status); })) {
+    status = impl.refuse(k, options);
+  }
+  const bool extends = options.mode == store_mode::append || options.mode == store_mode::prepend;
+  if (status == cache_status::ok && !extends) {
+    pending.cache_ = nullptr;  // the block is the item now
+  } else {
+    pending.reset();
+  }
+  impl.help_cutting(s);
+  return status;
+}
+
+cache_status cache::remove(std::string_view key) noexcept {
+  if (!valid(key)) return cache_status::not_found;
+  cache_impl& impl = impl_of(this);
+  const hashed_key k = impl.hashed(key);
+  shard& s = impl.shard_of(k);
+  const std::lock_guard guard(s.lock());
+  return s.remove(k);
+}
+
+cache_status cache::touch(std::string_view key, std::uint32_t expires_at) noexcept {
+  if (!valid(key)) return cache_status::not_found;
+  cache_impl& impl = impl_of(this);
+  const hashed_key k = impl.hashed(key);
+  shard& s = impl.shard_of(k);
+  cache_status status = cache_status::not_found;
+  if (!impl.run(s, [&] { return s.touch(k, expires_at, status); })) return cache_status::no_memory;
+  return status;
+}
+
+arithmetic_result cache::arithmetic(std::string_view key, const arithmetic_options& options) noexcept {
+  arithmetic_result result;
+  if (!valid(key)) return result;
+  cache_impl& impl = impl_of(this);
+  const hashed_key k = impl.hashed(key);
+  shard& s = impl.shard_of(k);
+  if (!impl.run(s, [&] { return s.arithmetic(k, options, result); })) result.status = cache_status::no_memory;
+  return result;
+}
+
+void cache::flush(std::uint32_t at) noexcept {
+  cache_impl& impl = impl_of(this);
+  impl.count_flush();
+  for (unsigned i = 0; i < impl.shards(); ++i) {
+    const std::lock_guard guard(impl.nth(i).lock());
+    impl.nth(i).flush(at);
+  }
+}
+
+bool cache::set_budget(std::size_t bytes) noexcept { return impl_of(this).set_budget(bytes); }
+bool cache::maintain() noexcept { return impl_of(this).maintain(); }
+std::uint32_t cache::now() const noexcept { return impl_of(this).now(); }
+cache_stats cache::stats() const noexcept { return impl_of(this).stats(); }
+void cache::reset_stats() noexcept { impl_of(this).reset_stats(); }
+
+void cache::for_each_erased(erased_visitor visit, void* context) noexcept { impl_of(this).for_each(visit, context); }
+
+// ---- what is held -------------------------------------------------------------------------------------------------
+
+pinned_item& pinned_item::operator=(pinned_item&& other) noexcept {
+  if (this == &other) return *this;
+  reset();
+  cache_ = std::exchange(other.cache_, nullptr);
+  item_ = other.item_;
+  shard_ = other.shard_;
+  view_ = other.view_;
+  return *this;
+}
+
+void pinned_item::reset() noexcept {
+  if (cache_ == nullptr) return;
+  shard& s = impl_of(std::exchange(cache_, nullptr)).nth(shard_);
+  const std::lock_guard guard(s.lock());
+  s.unpin(item_);
+}
+
+pending_item& pending_item::operator=(pending_item&& other) noexcept {
+  if (this == &other) return *this;
+  reset();
+  cache_ = std::exchange(other.cache_, nullptr);
+  item_ = other.item_;
+  value_ = other.value_;
+  value_bytes_ = other.value_bytes_;
+  shard_ = other.shard_;
+  return *this;
+}
+
+void pending_item::reset() noexcept {
+  if (cache_ == nullptr) return;
+  shard& s = impl_of(std::exchange(cache_, nullptr)).nth(shard_);
+  const std::lock_guard guard(s.lock());
+  s.drop_reserved(item_);
+}
+
+}  // namespace scoot

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: MIT
+//
+// cache_impl: what stands behind scoot::cache: the shards, the pool, the budget, the maintenance thread.
+//
+// Locks: a shard's lock is taken alone or under budget_mutex_ or scan_mutex_, never two shards' at once. Nothing is
+// locked under a shard's lock but the pool's own.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <thread>
+
+#include "cache/shard.hpp"
+#include "scoot/cache.hpp"
+
+namespace scoot::caching {
+
+class cache_impl final : public cache {
+ public:
+  [[nodiscard]] static std::unique_ptr<cache_impl> create(const cache_options& options) noexcept;
+  ~cache_impl();
+
+  [[nodiscard]] unsigned shards() const noexcept { return shard_count_; }
+  [[nodiscard]] shard& nth(unsigned number) const noexcept { return *shards_[number]; }
+  [[nodiscard]] unsigned shard_number(std::uint64_t hash) const noexcept {
+    return static_cast<unsigned>(hash >> 56) & (shard_count_ - 1);
+  }
+  [[nodiscard]] shard& shard_of(const hashed_key& k) const noexcept { return *shards_[shard_number(k.hash)]; }
+  [[nodiscard]] hashed_key hashed(std::string_view key) const noexcept {
+    const std::uint64_t hash = hash_of(key, seed_);
+    return {key, hash, name::of(hash)};
+  }
+
+  // Runs an operation under the shard's lock until it has the memory it needs. False if there is none to be had.
+  template <class Operation>
+  bool run(shard& s, Operation&& operation) noexcept {
+    unsigned idle = 0;
+    for (unsigned round = 0; idle < shard_count_ + 2; ++round) {
+      bool did = false;
+      {
+        const std::lock_guard guard(s.lock());
+        if (operation() == progress::finished) return true;
+        did = s.make_room(round);
+      }
+      // A shard that is small because others grew first lets them give way rather than lose all it has.
+      if (!did || round % 8 == 7) did |= relieve(s, round);
+      idle = did ? 0 : idle + 1;
+    }
+    return false;
+  }
+
+  // The size limits; a plain set that breaks one removes the older item.
+  [[nodiscard]] cache_status check_size(const hashed_key& k, std::size_t value_bytes,
+                                        const store_options& options) noexcept;
+  cache_status refuse(const hashed_key& k, const store_options& options) noexcept;  // for want of memory
+  cache_status refuse_key() noexcept;
+
+  void prefetch(const hashed_key* keys, std::size_t count) noexcept;
+  void help_cutting(shard& s) noexcept {
+    if (cutting_.load(std::memory_order_relaxed)) [[unlikely]]
+      (void)cut_step(s);
+  }
+
+  bool set_budget(std::size_t bytes) noexcept;
+  bool maintain() noexcept;
+  void for_each(shard::visitor visit, void* context) noexcept;
+  void count_flush() noexcept { flushes_.fetch_add(1, std::memory_order_relaxed); }
+  [[nodiscard]] std::uint32_t now() const noexcept { return clock_.now(); }
+  [[nodiscard]] cache_stats stats() const noexcept;
+  void reset_stats() noexcept;
+
+ private:
+  static constexpr std::size_t relief_bytes = std::size_t{256} << 10;
+
+  explicit cache_impl(const cache_options& options) noexcept;
+  [[nodiscard]] bool start_thread() noexcept;
+  bool relieve(shard& poor, unsigned round) noexcept;
+  bool cut_step(shard& s) noexcept;
+
+  const cache_options options_;
+  const clock clock_;
+  const std::uint64_t seed_;
+  std::atomic<std::uint64_t> cas_{0};
+  std::unique_ptr<page_pool> pool_;
+  std::unique_ptr<std::unique_ptr<shard>[]> shards_;
+  unsigned shard_count_ = 0;
+
+  std::mutex budget_mutex_;
+  std::atomic<std::size_t> target_;  // the budget asked for; the pool's is above it while a cut is under way
+  std::atomic<bool> cutting_{false};
+
+  std::mutex scan_mutex_;
+  std::atomic<std::uint64_t> flushes_{0}, too_large_{0}, no_memory_{0};
+
+  std::mutex thread_mutex_;
+  std::condition_variable wake_;
+  std::atomic<bool> stopping_{false};
+  std::thread thread_;
+};
+
+}  // namespace scoot::caching

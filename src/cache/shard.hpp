@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: MIT
+//
+// shard: one part of a cache, chosen by key hash: a lock, and under it a heap, the index, queues, wheel and pins.
+//
+//     name --> index --> item (a heap block)        queues, wheel: names only      pins: blocks in use by readers
+//                 ^______ mover: hash the key, change the one entry ________|
+//
+// The index entry is the only address of an item, so whatever allocates in the heap (it may move items) invalidates
+// every slot and item at hand: functions here find the item again after each allocation.
+//
+// Threads: all functions but lock() want the lock held. Failure: an operation that lacks memory changes nothing and
+// answers `more_room`; the caller calls make_room() and starts it again.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+
+#include "cache/eviction.hpp"
+#include "cache/index.hpp"
+#include "cache/item.hpp"
+#include "cache/lock.hpp"
+#include "cache/name_lists.hpp"
+#include "cache/pins.hpp"
+#include "cache/wheel.hpp"
+#include "scoot/cache.hpp"
+
+namespace scoot::caching {
+
+// Unix seconds by the cache's clock.
+class clock {
+ public:
+  explicit clock(const cache_options& options) noexcept;
+  [[nodiscard]] std::uint32_t now() const noexcept;
+
+ private:
+  std::uint32_t (*read_)(void*);
+  void* context_;
+  std::int64_t offset_;  // unix time less monotonic time, in seconds
+};
+
+// What all shards of a cache share.
+struct shard_options {
+  page_pool* pool = nullptr;
+  std::uint64_t seed = 0;
+  std::size_t item_bytes_max = 0;
+  bool evict = true;
+  const clock* time = nullptr;
+  std::atomic<std::uint64_t>* cas = nullptr;  // the last unique given
+};
+
+struct hashed_key {
+  std::string_view key;
+  std::uint64_t hash = 0;
+  name called;
+};
+
+enum class progress : bool { finished, more_room };
+
+class shard {
+ public:
+  using visitor = void (*)(void* context, const item_view& view) noexcept;
+
+  [[nodiscard]] static std::unique_ptr<shard> create(const shard_options& options) noexcept;
+  ~shard() = default;
+  shard(const shard&) = delete;
+  shard& operator=(const shard&) = delete;
+
+  [[nodiscard]] shard_lock& lock() noexcept { return lock_; }
+
+  progress get(const hashed_key& k, const read_options& options, visitor visit, void* context,
+               cache_status& status) noexcept;
+  void prefetch_bucket(const hashed_key& k) const noexcept { index_.prefetch(k.called); }
+  void prefetch_item(const hashed_key& k) noexcept;
+
+  // Stores a copy of the value, or, where `ready` is given, that block (from reserve), whose value it then is.
+  progress store(const hashed_key& k, std::string_view value, const store_options& options, void* ready,
+                 cache_status& status) noexcept;
+  progress reserve(const hashed_key& k, std::size_t value_bytes, const store_options& options, void*& block) noexcept;
+  void drop_reserved(void* block) noexcept;
+
+  cache_status remove(const hashed_key& k) noexcept;
+  void discard(const hashed_key& k) noexcept;  // the older item of a plain set that failed
+  progress touch(const hashed_key& k, std::uint32_t expires_at, cache_status& status) noexcept;
+  progress arithmetic(const hashed_key& k, const arithmetic_options& options, arithmetic_result& result) noexcept;
+
+  // The block of a get that was pinned by read_options::pinned, and its end.
+  [[nodiscard]] void* pinned_block() const noexcept { return pinned_block_; }
+  [[nodiscard]] std::size_t pinned() const noexcept { return pins_.count(); }
+  void unpin(void* block) noexcept;
+
+  void flush(std::uint32_t at) noexcept;
+
+  // Frees memory, for an operation that lacks it, in one bounded step. False if there was nothing that could be done.
+  // `round` counts the steps taken for the same operation. Invalidates: addresses of items.
+  bool make_room(unsigned round) noexcept;
+
+  // One bounded step of expiry, flush, index and queue work. True if more is left.
+  bool maintain() noexcept;
+
+  // The same for the sake of other shards: what comes free goes to the pool.
+  bool make_room_for_others(std::size_t bytes) noexcept { return shrink(bytes) != 0; }
+
+  // Evicts and compacts until about `bytes` less are held, in one bounded step; returns by how much held bytes fell.
+  std::size_t shrink(std::size_t bytes) noexcept;
+
+  // Visits the live items at the next few positions; returns where to go on, 0 at the end.
+  std::size_t scan(std::size_t position, visitor visit, void* context) noexcept;
+
+  void add_stats(cache_stats& sum) const noexcept;
+  void reset_stats() noexcept;
+  [[nodiscard]] std::size_t held_bytes() const noexcept { return heap_->stats().held_bytes; }
+
+  // Tests' view of the inside: moves every item; checks every invariant.
+  void move_everything() noexcept { heap_->move_everything(); }
+  void verify() noexcept;
+
+ private:
+  using slot = index::slot;
+  enum class cause : unsigned char { deleted, replaced, evicted, expired, reclaimed, flushed };
+
+  shard(const shard_options& options, std::unique_ptr<heap> h) noexcept;
+  [[nodiscard]] bool start() noexcept;
+
+  static verdict move_item(void* self, void* from, void* to, std::size_t size) noexcept;
+  static verdict move_chunk(void* self, void* from, void* to, std::size_t size) noexcept;
+
+  // shard.cpp: finding, freeing, room
+  [[nodiscard]] slot find(const hashed_key& k) noexcept;
+  [[nodiscard]] slot find_live(const hashed_key& k) noexcept;
+  [[nodiscard]] slot find_queued(const name_lists::popped& p) noexcept;
+  [[nodiscard]] slot find_filed(const name_lists::popped& p) noexcept;
+  [[nodiscard]] bool expired(item it) const noexcept;
+  [[nodiscard]] bool live(slot s) const noexcept { return s.epoch() == epoch_ && !expired(s.get()); }
+  void forget(slot s, cause why) noexcept;  // all but the block
+  void remove(slot s, cause why) noexcept;
+  void retire(void* block) noexcept;  // frees it, or leaves it to its last pin
+  [[nodiscard]] void* allocate(std::size_t bytes) noexcept;
+  void pay(std::size_t bytes) noexcept;
+  [[nodiscard]] progress out_of_memory(std::size_t bytes) noexcept;
+  struct evicted {
+    std::size_t bytes = 0;
+    bool any = false;  // a name was looked at
+  };
+  evicted evict_one() noexcept;
+  std::size_t expire(unsigned names_max) noexcept;
+  std::size_t sweep(std::size_t buckets) noexcept;
+  bool tidy_lists() noexcept;
+  bool fit_index(unsigned steps) noexcept;
+  void begin_flush() noexcept;
+  void check_flush() noexcept {
+    if (flush_at_ != 0 && options_.time->now() >= flush_at_) [[unlikely]]
+      begin_flush();
+  }
+  void step() noexcept;
+
+  // shard_operations.cpp
+  [[nodiscard]] progress install(const hashed_key& k, item it) noexcept;
+  void take_over(slot s, item it) noexcept;
+  void file(item it, name n) noexcept;
+  [[nodiscard]] progress add_fields(const hashed_key& k, item_fields add, slot& s) noexcept;
+  void set_expiry(item it, name n, std::uint32_t at) noexcept;
+  [[nodiscard]] bool overwrite(slot s, std::string_view value, const store_options& options) noexcept;
+  [[nodiscard]] cache_status condition(slot s, const store_options& options) noexcept;
+  progress extend(const hashed_key& k, std::string_view value, bool front, cache_status& status) noexcept;
+  progress replace_number(const hashed_key& k, std::string_view digits, bool& gone) noexcept;
+  [[nodiscard]] std::uint64_t next_cas() noexcept { return options_.cas->fetch_add(1, std::memory_order_relaxed) + 1; }
+  [[nodiscard]] item_fields fields_for(const store_options& options) const noexcept {
+    return {options.flags != 0, options.expires_at != expires_never, options.mode == store_mode::compare_and_swap};
+  }
+  void fill(item it, std::string_view key, std::size_t value_bytes, const store_options& options) noexcept;
+
+  shard_lock lock_;
+  unsigned epoch_ = 0;          // of live items; others have been flushed
+  std::uint32_t flush_at_ = 0;  // when the next flush begins; 0: none is planned
+  const shard_options options_;
+  const std::unique_ptr<heap> heap_;
+  const kind items_, chunks_, fixed_;
+  index index_;
+  name_lists lists_;
+  wheel wheel_;
+  pins pins_;
+  eviction policy_;
+  std::size_t in_epoch_[4] = {};  // items
+  std::size_t item_bytes_ = 0;    // keys and values
+  std::size_t expiring_ = 0;      // items with an expiry field
+  std::size_t sweep_at_ = 0;
+  std::size_t room_bytes_ = 0;  // what an operation lacked last
+  // Since an allocation failed, each is paid for beforehand by evictions: credit_ is what was freed less what was
+  // allocated since. Now and then it is tried whether there is room again.
+  bool full_ = false;
+  unsigned payments_ = 0;
+  std::ptrdiff_t credit_ = 0;
+  void* pinned_block_ = nullptr;
+  cache_stats counts_;  // of events only
+};
+
+}  // namespace scoot::caching

@@ -1,0 +1,397 @@
+// SPDX-License-Identifier: MIT
+//
+// What callers ask of a shard: get, store, touch, remove, arithmetic. Semantics are memcached 1.6's.
+#include <algorithm>
+#include <charconv>
+#include <cstring>
+
+#include "base/check.hpp"
+#include "cache/decimal.hpp"
+#include "cache/shard.hpp"
+
+namespace scoot::caching {
+
+// ---- reading ------------------------------------------------------------------------------------------------------
+
+progress shard::get(const hashed_key& k, const read_options& options, visitor visit, void* context,
+                    cache_status& status) noexcept {
+  check_flush();
+  if (options.touch && !lists_.reserve(1)) return out_of_memory(name_lists::names_per_chunk * 5);
+  const bool may_pin = options.pinned != nullptr && pins_.reserve();
+  status = cache_status::not_found;
+  slot s = find(k);
+  if (s && !live(s)) {
+    const bool flushed = s.epoch() != epoch_;
+    ++(flushed ? counts_.get_flushed : counts_.get_expired);
+    remove(s, flushed ? cause::flushed : cause::reclaimed);
+    s = {};
+  }
+  if (s && (options.touch || options.cas)) {
+    const item_fields has = s.get().fields();
+    const item_fields add{false, options.touch && *options.touch != expires_never && !has.expiry,
+                          options.cas && !has.cas};
+    if ((add.expiry || add.cas) && add_fields(k, add, s) == progress::more_room) return progress::more_room;
+    if (s && options.touch) set_expiry(s.get(), k.called, *options.touch);
+  }
+  ++counts_.gets;
+  if (options.touch) ++counts_.touches;
+  if (!s) return progress::finished;
+  const item it = s.get();
+  item(it).note_read();
+  ++(options.touch ? counts_.touch_hits : counts_.get_hits);
+  item_view view = it.view();
+  if (!options.cas) view.cas = 0;
+  pinned_block_ = nullptr;
+  if (may_pin && view.value.size() >= options.pin_bytes_min && pins_.add(it.block())) pinned_block_ = it.block();
+  visit(context, view);
+  status = cache_status::ok;
+  return progress::finished;
+}
+
+// Makes the item larger by the fields that are missing, under a new address. On `finished` s is the item, or empty if
+// it expired meanwhile.
+progress shard::add_fields(const hashed_key& k, item_fields add, slot& s) noexcept {
+  const item_fields had = s.get().fields();
+  const item_fields fields{had.flags, had.expiry || add.expiry, had.cas || add.cas};
+  const std::size_t value_bytes = s.get().value_bytes();
+  void* const block = allocate(item::bytes_for(k.key.size(), value_bytes, fields));
+  if (block == nullptr) return progress::more_room;
+  s = find_live(k);
+  if (!s) {
+    heap_->free(block);
+    return progress::finished;
+  }
+  const item old = s.get();
+  item it(block);
+  it.format(k.key, value_bytes, fields);
+  std::memcpy(it.value(), old.value(), value_bytes);
+  if (fields.flags) it.set_flags(old.flags());
+  if (fields.expiry) it.set_expires_at(old.expires_at());
+  if (fields.cas) it.set_cas(had.cas ? old.cas() : next_cas());
+  it.set_read(old.was_read());
+  take_over(s, it);
+  s = find(k);
+  return progress::finished;
+}
+
+// ---- storing ------------------------------------------------------------------------------------------------------
+
+// Files the item under its expiry in the wheel. lists_.can_push must be true of that list.
+void shard::file(item it, name n) noexcept { it.set_wheel_mark(lists_.push(wheel_.list_for(it.expires_at()), n)); }
+
+// Gives an item that has the field, and room is reserved for, another expiry. Its name in the wheel serves on if it
+// comes up no later than the new expiry.
+void shard::set_expiry(item it, name n, std::uint32_t at) noexcept {
+  if (!it.has_expiry_field()) return;  // at is expires_never, and so it is already
+  const std::uint32_t old = it.expires_at();
+  it.set_expires_at(at);
+  if (at != expires_never && (old == expires_never || at < old)) file(it, n);
+}
+
+// Puts `it` in the place of the item at s, of the same key: the same place in the queue and in the wheel.
+void shard::take_over(slot s, item it) noexcept {
+  const item old = s.get();
+  const auto q = static_cast<eviction::queue>(old.mark() & 1);
+  policy_.removed(q, old.bytes());
+  policy_.added(q, it.bytes());
+  item_bytes_ += it.value_bytes() - old.value_bytes();
+  expiring_ += (it.has_expiry_field() ? 1u : 0u);
+  expiring_ -= (old.has_expiry_field() ? 1u : 0u);
+  it.set_mark(old.mark());
+  it.set_uses(old.uses());
+  const std::uint32_t expires_at = it.expires_at();
+  if (expires_at != expires_never) {
+    const std::uint32_t filed_for = old.expires_at();
+    if (filed_for != expires_never) it.set_wheel_mark(old.wheel_mark());
+    if (filed_for == expires_never || expires_at < filed_for) file(it, index_.name_of(it));
+  } else if (it.has_expiry_field() && old.has_expiry_field()) {
+    it.set_wheel_mark(old.wheel_mark());
+  }
+  --in_epoch_[s.epoch()];
+  ++in_epoch_[epoch_];
+  index_.set(s, it, epoch_);
+  retire(old.block());
+}
+
+// Makes a finished block the item of its key. Chunks for two names must be reserved. Changes nothing if the index has
+// no room for it.
+progress shard::install(const hashed_key& k, item it) noexcept {
+  const slot s = find_live(k);
+  if (s) {
+    take_over(s, it);
+  } else {
+    if (!index_.insert(k.called, it, epoch_)) return out_of_memory(0);
+    ++in_epoch_[epoch_];
+    const auto q = policy_.choose_queue(index_, k.called);
+    it.set_mark(lists_.push(q, k.called));
+    policy_.added(q, it.bytes());
+    item_bytes_ += it.key_bytes() + it.value_bytes();
+    if (it.has_expiry_field()) {
+      ++expiring_;
+      if (it.expires_at() != expires_never) file(it, k.called);
+    }
+  }
+  ++counts_.items_stored;
+  return progress::finished;
+}
+
+void shard::fill(item it, std::string_view key, std::size_t value_bytes, const store_options& options) noexcept {
+  const item_fields fields = fields_for(options);
+  it.format(key, value_bytes, fields);
+  if (fields.flags) it.set_flags(options.flags);
+  if (fields.expiry) it.set_expires_at(options.expires_at);
+  if (fields.cas) it.set_cas(next_cas());  // who stores by cas reads it again soon
+}
+
+// Stores the value in the old item's own block where it fits as exactly as it would in a new one.
+bool shard::overwrite(slot s, std::string_view value, const store_options& options) noexcept {
+  const item old = s.get();
+  const std::size_t bytes = item::bytes_for(old.key_bytes(), value.size(), fields_for(options));
+  const std::size_t usable = heap_->usable_size(old.block());
+  if (bytes > usable || usable - bytes >= std::max<std::size_t>(8, usable / 64)) return false;
+  if (pins_.is_pinned(old.block())) return false;
+  // The old item's head is kept on the stack, as what take_over takes from it.
+  alignas(8) unsigned char head[key_bytes_max + 32];
+  std::memcpy(head, old.block(), std::min(sizeof head, old.bytes()));
+  const item before(head);
+  char key[key_bytes_max];
+  const std::size_t key_bytes = before.key_bytes();
+  std::memcpy(key, before.key().data(), key_bytes);
+  item it(old.block());
+  fill(it, {key, key_bytes}, value.size(), options);
+  std::memcpy(it.value(), value.data(), value.size());
+
+  const auto q = static_cast<eviction::queue>(before.mark() & 1);
+  policy_.removed(q, before.bytes());
+  policy_.added(q, it.bytes());
+  item_bytes_ += value.size() - before.value_bytes();
+  expiring_ += (it.has_expiry_field() ? 1u : 0u);
+  expiring_ -= (before.has_expiry_field() ? 1u : 0u);
+  it.set_mark(before.mark());
+  it.set_uses(before.uses());
+  const std::uint32_t at = it.expires_at(), filed_for = before.expires_at();
+  if (it.has_expiry_field() && before.has_expiry_field()) it.set_wheel_mark(before.wheel_mark());
+  if (at != expires_never && (filed_for == expires_never || at < filed_for)) file(it, index_.name_of(it));
+  ++counts_.items_stored;
+  return true;
+}
+
+// ok if the mode's condition holds for the live item at s (or for there being none).
+cache_status shard::condition(slot s, const store_options& options) noexcept {
+  switch (options.mode) {
+    case store_mode::set:
+      return cache_status::ok;
+    case store_mode::add:
+      return s ? cache_status::not_stored : cache_status::ok;
+    case store_mode::replace:
+    case store_mode::append:
+    case store_mode::prepend:
+      return s ? cache_status::ok : cache_status::not_stored;
+    case store_mode::compare_and_swap:
+      break;
+  }
+  if (!s) {
+    ++counts_.cas_misses;
+    return cache_status::not_found;
+  }
+  if (!s.get().has_cas_field() || s.get().cas() != options.cas) {
+    ++counts_.cas_badval;
+    return cache_status::exists;
+  }
+  return cache_status::ok;
+}
+
+progress shard::store(const hashed_key& k, std::string_view value, const store_options& options, void* ready,
+                      cache_status& status) noexcept {
+  step();
+  if (!lists_.reserve(2)) return out_of_memory(name_lists::names_per_chunk * 5);
+  slot s = find_live(k);
+  status = condition(s, options);
+  if (status != cache_status::ok) {
+    ++counts_.sets;
+    return progress::finished;
+  }
+  if (options.mode == store_mode::append || options.mode == store_mode::prepend) {
+    return extend(k, value, options.mode == store_mode::prepend, status);
+  }
+  if (ready == nullptr && s && overwrite(s, value, options)) {
+    counts_.cas_hits += options.mode == store_mode::compare_and_swap;
+    ++counts_.sets;
+    return progress::finished;
+  }
+  void* block = ready;
+  if (block == nullptr) {
+    block = allocate(item::bytes_for(k.key.size(), value.size(), fields_for(options)));
+    if (block == nullptr) return progress::more_room;
+    fill(item(block), k.key, value.size(), options);
+    std::memcpy(item(block).value(), value.data(), value.size());
+  }
+  if (install(k, item(block)) == progress::more_room) {
+    if (ready == nullptr) heap_->free(block);
+    return progress::more_room;
+  }
+  if (ready != nullptr) heap_->unpin(block);
+  counts_.cas_hits += options.mode == store_mode::compare_and_swap;
+  ++counts_.sets;
+  return progress::finished;
+}
+
+// append and prepend: the item keeps its flags and expiry.
+progress shard::extend(const hashed_key& k, std::string_view value, bool front, cache_status& status) noexcept {
+  slot s = find(k);
+  const item_fields fields = s.get().fields();
+  const std::size_t old_bytes = s.get().value_bytes();
+  const std::size_t bytes = item::bytes_for(k.key.size(), old_bytes + value.size(), fields);
+  if (bytes > options_.item_bytes_max) {
+    status = cache_status::too_large;
+    return progress::finished;
+  }
+  void* const block = allocate(bytes);
+  if (block == nullptr) return progress::more_room;
+  s = find_live(k);
+  if (!s) {
+    heap_->free(block);
+    status = cache_status::not_stored;
+    ++counts_.sets;
+    return progress::finished;
+  }
+  const item old = s.get();
+  item it(block);
+  it.format(k.key, old_bytes + value.size(), fields);
+  if (fields.flags) it.set_flags(old.flags());
+  if (fields.expiry) it.set_expires_at(old.expires_at());
+  if (fields.cas) it.set_cas(next_cas());
+  std::memcpy(it.value() + (front ? value.size() : 0), old.value(), old_bytes);
+  std::memcpy(it.value() + (front ? 0 : old_bytes), value.data(), value.size());
+  it.set_read(old.was_read());
+  take_over(s, it);
+  ++counts_.items_stored;
+  ++counts_.sets;
+  return progress::finished;
+}
+
+progress shard::reserve(const hashed_key& k, std::size_t value_bytes, const store_options& options,
+                        void*& block) noexcept {
+  step();
+  block = allocate(item::bytes_for(k.key.size(), value_bytes, fields_for(options)));
+  if (block == nullptr) return progress::more_room;
+  if (!heap_->pin(block)) {
+    heap_->free(block);
+    block = nullptr;
+    return progress::more_room;
+  }
+  fill(item(block), k.key, value_bytes, options);
+  return progress::finished;
+}
+
+void shard::drop_reserved(void* block) noexcept {
+  heap_->unpin(block);
+  heap_->free(block);
+}
+
+// ---- the rest -----------------------------------------------------------------------------------------------------
+
+cache_status shard::remove(const hashed_key& k) noexcept {
+  step();
+  ++counts_.deletes;
+  const slot s = find_live(k);
+  if (!s) return cache_status::not_found;
+  ++counts_.delete_hits;
+  remove(s, cause::deleted);
+  return cache_status::ok;
+}
+
+void shard::discard(const hashed_key& k) noexcept {
+  if (const slot s = find_live(k)) remove(s, cause::replaced);
+}
+
+progress shard::touch(const hashed_key& k, std::uint32_t expires_at, cache_status& status) noexcept {
+  check_flush();
+  if (!lists_.reserve(1)) return out_of_memory(name_lists::names_per_chunk * 5);
+  slot s = find_live(k);
+  if (s && expires_at != expires_never && !s.get().has_expiry_field() &&
+      add_fields(k, {false, true, false}, s) == progress::more_room) {
+    return progress::more_room;
+  }
+  ++counts_.touches;
+  status = s ? cache_status::ok : cache_status::not_found;
+  if (!s) return progress::finished;
+  ++counts_.touch_hits;
+  s.get().note_read();
+  set_expiry(s.get(), k.called, expires_at);
+  return progress::finished;
+}
+
+progress shard::arithmetic(const hashed_key& k, const arithmetic_options& options, arithmetic_result& result) noexcept {
+  step();
+  const auto count = [&](bool hit) {
+    ++(options.decrement ? counts_.decrements : counts_.increments);
+    if (hit) ++(options.decrement ? counts_.decrement_hits : counts_.increment_hits);
+  };
+  const slot s = find_live(k);
+  if (!s) {
+    count(false);
+    result.status = cache_status::not_found;
+    return progress::finished;
+  }
+  item it = s.get();
+  std::uint64_t number = 0;
+  if (!parse_decimal({it.value(), it.value_bytes()}, number)) {
+    result.status = cache_status::not_numeric;
+    return progress::finished;
+  }
+  if (options.decrement) {
+    number -= std::min(number, options.delta);
+  } else {
+    number += options.delta;
+  }
+  char digits[24];
+  const auto end = std::to_chars(digits, digits + sizeof digits, number).ptr;
+  auto length = static_cast<std::size_t>(end - digits);
+  if (length <= it.value_bytes() && !pins_.is_pinned(it.block())) {
+    std::memcpy(it.value(), digits, length);
+    std::memset(it.value() + length, ' ', it.value_bytes() - length);
+    if (it.has_cas_field()) it.set_cas(next_cas());
+    it.note_read();
+  } else {
+    // Longer, or pinned and so not to be written to: a new block, padded to the length of the old value.
+    bool gone = false;
+    if (replace_number(k, {digits, length}, gone) == progress::more_room) return progress::more_room;
+    if (gone) {
+      count(false);
+      result.status = cache_status::not_found;
+      return progress::finished;
+    }
+  }
+  count(true);
+  result.status = cache_status::ok;
+  result.value = number;
+  return progress::finished;
+}
+
+progress shard::replace_number(const hashed_key& k, std::string_view digits, bool& gone) noexcept {
+  slot s = find(k);
+  const item_fields fields = s.get().fields();
+  const std::size_t value_bytes = std::max(digits.size(), s.get().value_bytes());
+  void* const block = allocate(item::bytes_for(k.key.size(), value_bytes, fields));
+  if (block == nullptr) return progress::more_room;
+  s = find(k);
+  gone = !s;  // expired at this very moment, or evicted to make room
+  if (gone) {
+    heap_->free(block);
+    return progress::finished;
+  }
+  const item old = s.get();
+  item it(block);
+  it.format(k.key, value_bytes, fields);
+  if (fields.flags) it.set_flags(old.flags());
+  if (fields.expiry) it.set_expires_at(old.expires_at());
+  if (fields.cas) it.set_cas(next_cas());
+  std::memset(it.value(), ' ', value_bytes);
+  std::memcpy(it.value(), digits.data(), digits.size());
+  it.set_read(true);
+  take_over(s, it);
+  return progress::finished;
+}
+
+}  // namespace scoot::caching
