@@ -79,13 +79,13 @@ struct compaction {
   std::size_t blocks_moved = 0;
   std::size_t blocks_dropped = 0;
   std::size_t blocks_kept = 0;
-  std::size_t bytes_given_back = 0;  // by which the heap's held bytes fell
+  std::size_t bytes_given_back = 0;  // to the OS by this call, idle pages of the pool included
   stop_reason why = stop_reason::nothing_to_gain;
 };
 
 // What a full compaction would do; an estimate from counters, which calls no mover.
 struct forecast {
-  std::size_t bytes_to_gain = 0;  // by which held bytes would fall
+  std::size_t bytes_to_gain = 0;  // that would go back to the OS, idle pages of the pool included
   std::size_t bytes_to_move = 0;  // at most
 };
 

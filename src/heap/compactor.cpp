@@ -326,7 +326,7 @@ compaction heap_impl::compact_all(const effort& e) noexcept {
   const std::uint64_t blocks = blocks_moved_;
   const std::uint64_t dropped = blocks_dropped_;
   const std::uint64_t kept = blocks_kept_;
-  const std::size_t held = held_ + pool_.idle_bytes();
+  const std::uint64_t trimmed = trimmed_bytes_;
   blocked_ = stop_reason::done;
   victim_ = nullptr;
   bool spent = false;
@@ -354,14 +354,13 @@ compaction heap_impl::compact_all(const effort& e) noexcept {
     }
   }
   for (page_info* page : large_.pages()) trim_large_tail(page);
-  pool_.trim_some(~std::size_t{0}, 0);
+  trimmed_bytes_ += pool_.trim_some(~std::size_t{0}, 0);
   compaction c;
   c.bytes_moved = static_cast<std::size_t>(bytes_moved_ - moved);
   c.blocks_moved = static_cast<std::size_t>(blocks_moved_ - blocks);
   c.blocks_dropped = static_cast<std::size_t>(blocks_dropped_ - dropped);
   c.blocks_kept = static_cast<std::size_t>(blocks_kept_ - kept);
-  const std::size_t held_now = held_ + pool_.idle_bytes();
-  c.bytes_given_back = held - std::min(held, held_now);
+  c.bytes_given_back = static_cast<std::size_t>(trimmed_bytes_ - trimmed);
   if (spent) {
     c.why = stop_reason::effort_spent;
   } else if (blocked_ != stop_reason::done) {

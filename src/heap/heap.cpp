@@ -138,6 +138,7 @@ void heap_impl::trim_resident(page_info* page, std::size_t end) noexcept {
   if (!os::give_back(page->base + end, gain)) return;
   page->resident_end = static_cast<std::uint32_t>(end);
   held_ -= gain;
+  trimmed_bytes_ += gain;
   pool_.uncharge(gain);
 }
 

@@ -165,6 +165,7 @@ class heap_impl final : public heap {
   std::uint64_t unpins_ = 0;
   bool in_mover_ = false;
   stop_reason blocked_ = stop_reason::done;  // why blocks were left behind, in this compaction
+  std::uint64_t trimmed_bytes_ = 0;          // given back to the OS, ever
   std::uint64_t blocks_moved_ = 0;
   std::uint64_t bytes_moved_ = 0;
   std::uint64_t blocks_dropped_ = 0;
