@@ -180,7 +180,8 @@ std::vector<std::string> table_row(const std::string& workload, const std::strin
           format_fixed(median("give_back_ms"), 1)};
 }
 
-constexpr const char* speed_patterns[] = {"pair", "fifo-1024", "lifo-1024", "random-1024", "set-16Ki"};
+constexpr const char* speed_patterns[] = {"pair",     "fifo-1024",  "lifo-1024",  "random-1024",
+                                          "set-16Ki", "set-1-8KiB", "set-8-64KiB"};
 
 bool run_speed_rounds(const heap_bench_options& o, const std::vector<contestant>& contestants,
                       std::map<std::string, series>& results) {
@@ -273,7 +274,8 @@ int run_speed_bench(heap_bench_options o, json_rows& rows) {
     }
     table.push_back(line);
   }
-  std::printf("one thread, blocks of 16 to 1024 bytes, medians of %u; commit %s\n", o.rounds, commit().c_str());
+  std::printf("one thread, blocks of 16 to 1024 bytes where not said otherwise, medians of %u; commit %s\n", o.rounds,
+              commit().c_str());
   print_table(table);
   return ok ? 0 : 1;
 }

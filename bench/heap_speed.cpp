@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
 // `scoot-bench heap speed`: CPU time of one allocate and one free in small hot loops, one thread. Blocks of 16 to 1024
-// bytes, uniform; each gets its 4-byte id written, which Scoot's mover needs and the peers write as well.
+// bytes, uniform, and larger ones where the pattern says so; each gets its 4-byte id written, which Scoot's mover needs
+// and the peers write as well.
 #include <algorithm>
 #include <array>
 #include <cstdio>
@@ -23,8 +24,7 @@ class speed_run {
  public:
   explicit speed_run(const child_options& o)
       : allocator_(o.setup, entries_.data()), random_(o.seed), pairs_(std::max<std::uint64_t>(o.operations, batch)) {
-    const auto sizes = size_distribution::uniform(16, 1024);
-    for (std::uint32_t& s : sizes_) s = sizes.draw(random_);
+    draw_sizes(size_distribution::uniform(16, 1024));
     for (std::uint32_t i = 0; i < batch; ++i) shuffled_[i] = i;
     for (std::uint32_t i = batch - 1; i > 0; --i) std::swap(shuffled_[i], shuffled_[random_.below(i + 1)]);
   }
@@ -55,19 +55,23 @@ class speed_run {
     });
   }
 
-  void working_set() {
-    for (std::uint32_t i = 0; i < set_blocks; ++i) get(i, i);
-    measure("set-16Ki", [&] {
+  void working_set(const char* name, std::uint32_t blocks, const size_distribution& sizes) {
+    draw_sizes(sizes);
+    for (std::uint32_t i = 0; i < blocks; ++i) get(i, i);
+    measure(name, [&] {
       for (std::uint64_t i = 0; i < pairs_; ++i) {
-        const std::uint32_t id = random_.below(set_blocks);
+        const std::uint32_t id = random_.below(blocks);
         put(id);
         get(id, random_.next());
       }
     });
-    for (std::uint32_t i = 0; i < set_blocks; ++i) put(i);
+    for (std::uint32_t i = 0; i < blocks; ++i) put(i);
   }
 
  private:
+  void draw_sizes(const size_distribution& sizes) {
+    for (std::uint32_t& s : sizes_) s = sizes.draw(random_);
+  }
   void get(std::uint32_t id, std::uint64_t n) {
     void* block = allocator_.allocate(sizes_[n % sizes_drawn]);
     if (block == nullptr) [[unlikely]]
@@ -77,7 +81,7 @@ class speed_run {
   }
   void put(std::uint32_t id) { allocator_.free(entries_[id].block); }
 
-  // Runs the loop once to warm up and `repeats` times for the figures: the median, and the least and most.
+  // Runs the loop once to warm up and `repeats` times for the figures: of which it prints the median.
   template <class Loop>
   void measure(const char* name, Loop loop) {
     loop();
@@ -107,7 +111,9 @@ int run(const child_options& o) {
   r.batches("fifo-1024", order::fifo);
   r.batches("lifo-1024", order::lifo);
   r.batches("random-1024", order::random);
-  r.working_set();
+  r.working_set("set-16Ki", set_blocks, size_distribution::uniform(16, 1024));
+  r.working_set("set-1-8KiB", set_blocks / 4, size_distribution::uniform(1024, 8192));
+  r.working_set("set-8-64KiB", set_blocks / 32, size_distribution::uniform(8192, 65536));
   return 0;
 }
 
