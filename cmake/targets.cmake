@@ -13,7 +13,8 @@ function(scoot_target_defaults target)
                CXX_VISIBILITY_PRESET hidden
                C_VISIBILITY_PRESET hidden
                VISIBILITY_INLINES_HIDDEN ON)
-  target_compile_options(${target} PRIVATE -Wall -Wextra -Wshadow -Wconversion)
+  # g++ 12 takes every destroying delete for a mismatched one.
+  target_compile_options(${target} PRIVATE -Wall -Wextra -Wshadow -Wconversion -Wno-mismatched-new-delete)
   target_compile_definitions(${target} PRIVATE SCOOT_CHECK_LEVEL=${SCOOT_CHECK_LEVEL})
   target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR}/src)
 endfunction()
