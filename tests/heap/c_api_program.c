@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Goal: scoot.h is enough for a C11 program. Method: a program in C that uses every function of it; the exit status is
+ * the number of the line whose check failed, modulo 255, or 0.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "scoot/scoot.h"
+
+#define CHECK(condition)                                                       \
+  do {                                                                         \
+    if (!(condition)) {                                                        \
+      fprintf(stderr, "%s:%d: %s is false\n", __FILE__, __LINE__, #condition); \
+      return 1 + __LINE__ % 254;                                               \
+    }                                                                          \
+  } while (0)
+
+enum { entries = 20000 };
+
+/* A table of pointers; each entry knows its index. */
+struct entry {
+  unsigned index;
+  unsigned char bytes[];
+};
+
+static struct entry* table[entries];
+static unsigned moves;
+
+static scoot_verdict move_entry(void* context, void* from, void* to, size_t size) {
+  struct entry** entry_of = context;
+  unsigned index = ((struct entry*)from)->index;
+  if (index % 97 == 1) return SCOOT_KEEP;
+  if (index % 97 == 2) {
+    entry_of[index] = NULL;
+    return SCOOT_DROP;
+  }
+  memcpy(to, from, size);
+  entry_of[index] = to;
+  ++moves;
+  return SCOOT_MOVED;
+}
+
+static int check_entries(void) {
+  for (unsigned i = 0; i < entries; ++i) {
+    if (table[i] == NULL) continue;
+    CHECK(table[i]->index == i);
+    for (unsigned n = 0; n < i % 300; ++n) CHECK(table[i]->bytes[n] == (unsigned char)i);
+  }
+  return 0;
+}
+
+static int use_heap(scoot_pool* pool, scoot_heap* heap) {
+  scoot_kind_options options = {.name = "entry", .move = move_entry, .context = table};
+  scoot_kind kind = scoot_heap_add_kind(heap, &options);
+  CHECK(scoot_kind_valid(kind));
+  for (unsigned i = 0; i < entries; ++i) {
+    size_t size = sizeof(struct entry) + i % 300;
+    table[i] = scoot_allocate(heap, kind, size);
+    CHECK(table[i] != NULL);
+    CHECK(scoot_usable_size(heap, table[i]) >= size);
+    table[i]->index = i;
+    memset(table[i]->bytes, (int)i, i % 300);
+  }
+  struct entry* pinned = table[entries - 4];
+  CHECK(scoot_pin(heap, pinned));
+  for (unsigned i = 0; i < entries; ++i) {
+    if (i % 8 == 4) continue;
+    scoot_free(heap, table[i]);
+    table[i] = NULL;
+  }
+  CHECK(table[entries - 4] == pinned);
+  scoot_forecast forecast = scoot_estimate(heap);
+  CHECK(forecast.bytes_to_gain > 0 && forecast.bytes_to_move > 0);
+
+  scoot_effort effort = {.bytes_max = 10000};
+  unsigned before = moves;
+  scoot_compaction step = scoot_compact(heap, &effort);
+  CHECK(step.bytes_moved <= 10000 && step.blocks_moved == moves - before);
+  CHECK(step.why == SCOOT_EFFORT_SPENT);
+  scoot_compaction rest = scoot_compact(heap, NULL);
+  CHECK(rest.bytes_given_back > 0 && rest.blocks_moved > 0);
+  CHECK(table[entries - 4] == pinned);
+  CHECK(scoot_move_everything(heap) > 0);
+  CHECK(table[entries - 4] == pinned);
+  scoot_unpin(heap, pinned);
+  if (check_entries() != 0) return check_entries();
+
+  scoot_stats stats = scoot_heap_stats(heap);
+  unsigned live = 0;
+  for (unsigned i = 0; i < entries; ++i) live += table[i] != NULL;
+  CHECK(stats.blocks == live);
+  CHECK(stats.blocks_moved == moves && stats.allocations == entries);
+  CHECK(stats.pinned_blocks == 0);
+  scoot_pool_usage usage = scoot_pool_stats(pool);
+  CHECK(usage.held_bytes <= usage.budget_bytes && usage.held_bytes >= stats.held_bytes);
+  return 0;
+}
+
+int main(void) {
+  scoot_pool_options options = {.budget_bytes = (size_t)16 << 20};
+  scoot_pool* pool = scoot_pool_create(&options);
+  CHECK(pool != NULL);
+  scoot_heap* heap = scoot_heap_create(pool, NULL);
+  CHECK(heap != NULL);
+  int failed = use_heap(pool, heap);
+  if (failed) return failed;
+  CHECK(scoot_pool_set_budget(pool, (size_t)8 << 20));
+  CHECK(!scoot_pool_set_budget(pool, 1));
+  scoot_heap_destroy(heap);
+  scoot_pool_trim(pool, 0);
+  CHECK(scoot_pool_stats(pool).pages == 0);
+  scoot_pool_destroy(pool);
+  puts("ok");
+  return 0;
+}
