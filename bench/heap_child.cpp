@@ -33,6 +33,8 @@ bool parse(int argc, char** argv, child_options& o) noexcept {
       o.samples = static_cast<unsigned>(std::strtoul(v, nullptr, 10));
     } else if (take(argv[i], "verify_every", &v)) {
       o.verify_every = std::max(1U, static_cast<std::uint32_t>(std::strtoul(v, nullptr, 10)));
+    } else if (take(argv[i], "damage", &v)) {
+      o.damage = *v == '1';
     } else if (take(argv[i], "phases", &v)) {
       o.phases = *v == '1';
     } else if (take(argv[i], "operations", &v)) {

@@ -25,6 +25,7 @@ struct child_options {
   unsigned samples = 48;           // a phase
   bool phases = false;             // a line for each phase to stderr
   std::uint32_t verify_every = 8;  // of the blocks freed, one in so many is verified
+  bool damage = false;             // spoil a byte, for the test of the verification
   std::uint64_t operations = 0;    // speed: pairs a pattern
   scoot_setup setup;
 };

@@ -76,6 +76,7 @@ class heap_engine {
     std::uint64_t seed = 1;
     unsigned samples = 48;           // a phase
     std::uint32_t verify_every = 8;  // of the blocks freed, one in so many is verified before
+    bool damage = false;             // spoil a byte of a block, to see that it is noticed
     scoot_setup scoot;
   };
 
@@ -84,7 +85,8 @@ class heap_engine {
         random_(s.seed),
         target_(s.target_bytes),
         samples_per_phase_(s.samples),
-        verify_limit_(UINT32_MAX / s.verify_every) {
+        verify_limit_(UINT32_MAX / s.verify_every),
+        damage_(s.damage) {
     phases_.reserve(16);
     held_bytes();  // what the first look costs is not the allocator's
     baseline_ = held_bytes();
@@ -272,6 +274,10 @@ class heap_engine {
     take_sample(true);
     now_.moved_bytes = allocator_->bytes_moved() - moved_before_;
     now_.live_end = table_.live_bytes();
+    if (damage_) {
+      const block_entry& e = table_.entry(table_.oldest());
+      e.block[e.size - 1] ^= 1;
+    }
     table_.verify_all();
     if (steady_samples_ != 0) now_.steady = steady_sum_ / static_cast<double>(steady_samples_);
     totals_.operations += now_.operations;
@@ -291,6 +297,7 @@ class heap_engine {
   std::size_t target_;
   unsigned samples_per_phase_;
   std::uint32_t verify_limit_;
+  bool damage_;
   std::size_t baseline_ = 0;
   std::optional<Allocator> allocator_;
   std::vector<phase_result> phases_;

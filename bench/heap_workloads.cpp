@@ -104,6 +104,7 @@ int run(const child_options& o) {
   setup.seed = o.seed;
   setup.samples = o.samples;
   setup.verify_every = o.verify_every;
+  setup.damage = o.damage;
   setup.scoot = o.setup;
   // Never destroyed: the process ends, and the engine is too large for the stack.
   auto& engine = *new heap_engine<Allocator>(setup);
