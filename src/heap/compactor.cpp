@@ -37,8 +37,10 @@ bool work_left::allows(std::size_t block_bytes) noexcept {
 // --- Keeping the target -------------------------------------------------------------------------------------------
 
 bool heap_impl::over_target(std::size_t growth) const noexcept {
+  // A shelf in use has part of an OS page above its top: no waste that lowering it could mend.
+  const std::size_t least = waste_bytes_min + shelves_.size() * os_page_;
   const double target = static_cast<double>(held_ + growth) * waste_target_;
-  return static_cast<double>(waste_bytes()) > std::max(target, static_cast<double>(waste_bytes_min));
+  return static_cast<double>(waste_bytes()) > std::max(target, static_cast<double>(least));
 }
 
 // Makes up for growth by giving as much back elsewhere, and as much again until the waste is under its target.
