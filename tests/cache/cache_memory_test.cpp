@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: MIT
+//
+// Goal: memory. The budget is never exceeded, eviction makes room and keeps what is used, expired and flushed bytes
+// come back, a smaller budget is reached, a full cache that may not evict says so. Method: small budgets, real loads.
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "support.hpp"
+
+namespace scoot {
+namespace {
+
+using testing::options_on;
+using testing::patterned;
+using testing::value_of;
+
+constexpr std::size_t mib = std::size_t{1} << 20;
+
+std::string key_of(std::uint64_t i) { return "key:" + std::to_string(i); }
+
+void settle(cache& c) {
+  for (int i = 0; i < 100000 && c.maintain(); ++i) {
+  }
+}
+
+TEST(cache_memory, never_holds_more_than_its_budget_whatever_the_sizes) {
+  testing::fake_clock clock;
+  const auto c = cache::create(options_on(clock, 8 * mib, 4));
+  testing::seeded random(5);
+  std::size_t largest = 40;
+  for (std::uint64_t i = 0; i < 60000; ++i) {
+    if (i % 10000 == 0) largest = 40 << 2 * (i / 10000 % 6);
+    const std::size_t bytes = random.below(largest);
+    ASSERT_EQ(c->store(key_of(random.below(100000)), std::string(bytes, 'v')), cache_status::ok) << i;
+    if (i % 64 == 0) {
+      ASSERT_LE(c->stats().pool.held_bytes, 8 * mib) << i;
+    }
+  }
+  testing::verify(*c);
+  EXPECT_LE(c->stats().pool.held_bytes_peak, 8 * mib);
+  EXPECT_GT(c->stats().evictions, 0u);
+}
+
+TEST(cache_memory, most_of_the_budget_is_payload_after_a_shift_of_sizes) {
+  testing::fake_clock clock;
+  const auto c = cache::create(options_on(clock, 16 * mib));
+  std::uint64_t i = 0;
+  for (const std::size_t bytes : {100u, 1000u, 300u, 4000u, 60u, 500u}) {
+    for (std::size_t written = 0; written < 64 * mib; written += bytes) {
+      ASSERT_EQ(c->store(key_of(i++), std::string(bytes, 'v')), cache_status::ok);
+    }
+    const cache_stats s = c->stats();
+    const double held = static_cast<double>(s.pool.held_bytes);
+    const double useful = static_cast<double>(s.heap.live_bytes);
+    EXPECT_GT(useful / held, 0.95) << bytes;
+    EXPECT_GT(held, 0.95 * 16 * mib) << bytes;
+  }
+  testing::verify(*c);
+}
+
+TEST(cache_memory, keeps_what_is_read_often_through_a_scan) {
+  testing::fake_clock clock;
+  const auto c = cache::create(options_on(clock, 8 * mib));
+  const std::string value(200, 'v');
+  for (int i = 0; i < 5000; ++i) (void)c->store("hot" + std::to_string(i), value);
+  for (int round = 0; round < 3; ++round) {
+    for (int i = 0; i < 5000; ++i) (void)value_of(*c, "hot" + std::to_string(i));
+  }
+  for (int i = 0; i < 500000; ++i) (void)c->store("scan" + std::to_string(i), value);  // twenty times what fits
+  int kept = 0;
+  for (int i = 0; i < 5000; ++i) kept += value_of(*c, "hot" + std::to_string(i)) == value;
+  EXPECT_GT(kept, 4500);
+  EXPECT_GT(c->stats().evicted_unread, 400000u);
+}
+
+TEST(cache_memory, a_key_that_comes_back_soon_after_eviction_stays) {
+  testing::fake_clock clock;
+  const auto c = cache::create(options_on(clock, 4 * mib));
+  const std::string value(200, 'v');
+  std::uint64_t fresh = 0;
+  const auto scan = [&](int count) {
+    for (int i = 0; i < count; ++i) (void)c->store(key_of(fresh++), value);
+  };
+  scan(40000);
+  for (int i = 0; i < 200; ++i) (void)c->store("back" + std::to_string(i), value);
+  int gone = 0;
+  for (int i = 0; i < 60 && gone < 150; ++i) {
+    scan(500);
+    gone = 0;
+    for (int k = 0; k < 200; ++k)
+      gone += !c->pin("none") &&
+              c->store("back" + std::to_string(k), value, {store_mode::replace}) == cache_status::not_stored;
+  }
+  ASSERT_GE(gone, 150);
+  for (int i = 0; i < 200; ++i) (void)c->store("back" + std::to_string(i), value);  // its ghosts are known
+  scan(8000);                                                                       // the small queue turns over
+  int kept = 0;
+  for (int i = 0; i < 200; ++i) kept += value_of(*c, "back" + std::to_string(i)) == value;
+  EXPECT_GT(kept, 100);
+}
+
+TEST(cache_memory, large_values_find_room_among_small_ones) {
+  testing::fake_clock clock;
+  const auto c = cache::create(options_on(clock, 16 * mib, 4));
+  for (std::uint64_t i = 0; i < 150000; ++i) (void)c->store(key_of(i), std::string(100, 'v'));
+  for (std::uint64_t i = 0; i < 40; ++i) {
+    const std::string large = patterned(i, mib - 300);
+    ASSERT_EQ(c->store("large" + std::to_string(i), large), cache_status::ok) << i;
+    ASSERT_EQ(value_of(*c, "large" + std::to_string(i)), large);
+    ASSERT_LE(c->stats().pool.held_bytes, 16 * mib);
+  }
+  for (std::uint64_t i = 0; i < 50000; ++i) {
+    ASSERT_EQ(c->store(key_of(i), std::string(100, 'w')), cache_status::ok) << i;
+  }
+  testing::verify(*c);
+}
+
+TEST(cache_memory, without_eviction_a_full_cache_refuses_and_keeps_what_it_has) {
+  testing::fake_clock clock;
+  cache_options options = options_on(clock, 4 * mib);
+  options.evict = false;
+  const auto c = cache::create(options);
+  const std::string value(500, 'v');
+  std::uint64_t stored = 0;
+  while (c->store(key_of(stored), value) == cache_status::ok) ++stored;
+  EXPECT_GT(stored, 6500u);
+  EXPECT_EQ(c->store(key_of(stored), value), cache_status::no_memory);
+  for (std::uint64_t i = 0; i < stored; ++i) ASSERT_EQ(value_of(*c, key_of(i)), value);
+  EXPECT_EQ(c->stats().evictions, 0u);
+  EXPECT_EQ(c->stats().store_no_memory, 2u);
+  // Room again once something goes.
+  for (std::uint64_t i = 0; i < 100; ++i) EXPECT_EQ(c->remove(key_of(i)), cache_status::ok);
+  for (std::uint64_t i = 0; i < 90; ++i) EXPECT_EQ(c->store(key_of(i), value), cache_status::ok) << i;
+  testing::verify(*c);
+}
+
+TEST(cache_memory, a_plain_set_without_memory_removes_the_older_item) {
+  testing::fake_clock clock;
+  cache_options options = options_on(clock, 2 * mib);
+  options.evict = false;
+  const auto c = cache::create(options);
+  (void)c->store("k", "v");
+  for (std::uint64_t i = 0; c->store(key_of(i), std::string(1000, 'v')) == cache_status::ok; ++i) {
+  }
+  const std::string large(400000, 'x');
+  EXPECT_EQ(c->store("k", large, {store_mode::replace}), cache_status::no_memory);
+  EXPECT_EQ(value_of(*c, "k"), "v");
+  EXPECT_EQ(c->store("k", large), cache_status::no_memory);
+  EXPECT_EQ(value_of(*c, "k"), "(not found)");
+}
+
+TEST(cache_memory, expired_bytes_come_back_within_two_seconds_without_traffic) {
+  const std::vector<std::uint32_t> ttls = {1, 5, 30, 63, 66, 130, 600, 3600, 4100, 86400, 2592000, 40000000};
+  testing::fake_clock clock;
+  const std::uint32_t start = clock.seconds;
+  const auto c = cache::create(options_on(clock, 32 * mib));
+  const std::size_t live_bytes = c->stats().heap.live_bytes;
+  testing::seeded random(9);
+  store_options options;
+  std::uint64_t count = 0;
+  for (const std::uint32_t ttl : ttls) {
+    options.expires_at = start + ttl;
+    for (int i = 0; i < 500; ++i) ASSERT_EQ(c->store(key_of(count++), "value", options), cache_status::ok);
+  }
+  std::size_t left = count;
+  std::uint32_t passed = 0;
+  for (const std::uint32_t ttl : ttls) {
+    while (passed < ttl - 1) {  // in uneven steps, as maintenance comes
+      passed = std::min<std::uint32_t>(ttl - 1, passed + 1 + static_cast<std::uint32_t>(random.below(ttl / 3 + 1)));
+      clock.seconds = start + passed;
+      settle(*c);
+    }
+    ASSERT_EQ(c->stats().items, left) << ttl;
+    clock.seconds = start + (passed = ttl + 1);
+    settle(*c);
+    left -= 500;
+    ASSERT_EQ(c->stats().items, left) << ttl;
+    testing::verify(*c);
+  }
+  EXPECT_EQ(c->stats().expired, count);
+  EXPECT_LT(c->stats().heap.live_bytes, live_bytes + 20000);
+}
+
+TEST(cache_memory, locks_that_come_and_go_do_not_pile_up) {
+  testing::fake_clock clock;
+  const auto c = cache::create(options_on(clock, 8 * mib));
+  store_options options;
+  options.mode = store_mode::add;
+  std::size_t bytes = 0;
+  for (int i = 0; i < 300000; ++i) {
+    options.expires_at = clock.seconds + 3600;
+    const std::string key = "lock" + std::to_string(i % 100);
+    ASSERT_EQ(c->store(key, "1", options), cache_status::ok);
+    ASSERT_EQ(c->remove(key), cache_status::ok);
+    if (i == 10000) bytes = c->stats().index_bytes;
+  }
+  EXPECT_LE(c->stats().index_bytes, bytes + 4096);
+  testing::verify(*c);
+}
+
+TEST(cache_memory, flushed_bytes_come_back_in_steps) {
+  testing::fake_clock clock;
+  const auto c = cache::create(options_on(clock, 16 * mib, 2));
+  for (std::uint64_t i = 0; i < 50000; ++i) (void)c->store(key_of(i), std::string(100, 'v'));
+  c->flush();
+  settle(*c);
+  const cache_stats s = c->stats();
+  EXPECT_EQ(s.items, 0u);
+  EXPECT_EQ(s.item_bytes, 0u);
+  EXPECT_LT(s.heap.live_bytes, 200000u);
+  testing::verify(*c);
+}
+
+TEST(cache_memory, half_the_budget_is_reached_while_stores_go_on) {
+  testing::fake_clock clock;
+  const auto c = cache::create(options_on(clock, 32 * mib, 4));
+  std::uint64_t i = 0;
+  testing::seeded random(2);
+  const auto store = [&] { return c->store(key_of(i++), std::string(20 + random.below(400), 'v')); };
+  while (c->stats().evictions == 0) (void)store();
+  ASSERT_TRUE(c->set_budget(16 * mib));
+  int steps = 0;
+  for (; c->stats().pool.held_bytes > 16 * mib && steps < 100000; ++steps) {
+    ASSERT_EQ(store(), cache_status::ok);
+    if (steps % 10 == 0) (void)c->maintain();
+  }
+  EXPECT_LE(c->stats().pool.held_bytes, 16 * mib);
+  EXPECT_LT(steps, 2000);
+  EXPECT_EQ(c->stats().pool.budget_bytes, 16 * mib);
+  EXPECT_GT(c->stats().item_bytes, 10 * mib);  // no more went than had to
+  testing::verify(*c);
+  ASSERT_TRUE(c->set_budget(32 * mib));
+  for (int n = 0; n < 200000; ++n) ASSERT_EQ(store(), cache_status::ok);
+  EXPECT_GT(c->stats().item_bytes, 22 * mib);  // and it grows again
+}
+
+TEST(cache_memory, a_budget_below_the_least_is_refused) {
+  testing::fake_clock clock;
+  const auto c = cache::create(options_on(clock, 32 * mib, 16));
+  EXPECT_FALSE(c->set_budget(mib));
+  EXPECT_EQ(c->stats().budget_bytes, 32 * mib);
+  EXPECT_EQ(cache::create(options_on(clock, 1000)), nullptr);
+  EXPECT_EQ(cache::create(options_on(clock, 8 * mib, 3)), nullptr);
+}
+
+TEST(cache_memory, one_shard_gets_room_that_others_hold) {
+  testing::fake_clock clock;
+  const auto c = cache::create(options_on(clock, 8 * mib, 4));
+  const auto shard_of = [&](const std::string& key) {
+    return testing::inside(*c).shard_number(testing::inside(*c).hashed(key).hash);
+  };
+  std::uint64_t i = 0;
+  // Three shards fill all there is; then the fourth wants its part.
+  for (int n = 0; n < 60000; ++i) {
+    if (shard_of(key_of(i)) != 3) (void)c->store(key_of(i), std::string(200, 'v')), ++n;
+  }
+  for (int n = 0; n < 20000; ++i) {
+    if (shard_of(key_of(i)) != 3) continue;
+    ASSERT_EQ(c->store(key_of(i), std::string(200, 'w')), cache_status::ok);
+    ++n;
+  }
+  EXPECT_GT(testing::inside(*c).nth(3).held_bytes(), mib);
+  testing::verify(*c);
+}
+
+TEST(cache_memory, pinned_items_do_not_keep_others_from_being_stored) {
+  testing::fake_clock clock;
+  const auto c = cache::create(options_on(clock, 8 * mib));
+  std::vector<pinned_item> pins;
+  std::vector<std::string> values;
+  for (std::uint64_t i = 0; i < 60; ++i) {
+    values.push_back(patterned(i, 20000 + i));
+    ASSERT_EQ(c->store("pinned" + std::to_string(i), values.back()), cache_status::ok);
+    pins.push_back(c->pin("pinned" + std::to_string(i)));
+    ASSERT_TRUE(pins.back());
+  }
+  for (std::uint64_t i = 0; i < 100000; ++i) {
+    ASSERT_EQ(c->store(key_of(i), std::string(i % 3000, 'v')), cache_status::ok) << i;
+  }
+  for (std::size_t i = 0; i < pins.size(); ++i) ASSERT_EQ(pins[i].view().value, values[i]);
+  pins.clear();
+  testing::verify(*c);
+}
+
+TEST(cache_memory, the_maintenance_thread_expires_items_by_itself) {
+  cache_options options;
+  options.budget_bytes = 8 * mib;
+  const auto c = cache::create(options);
+  store_options expiring;
+  expiring.expires_at = c->now() + 1;
+  for (std::uint64_t i = 0; i < 1000; ++i) (void)c->store(key_of(i), "v", expiring);
+  const auto start = std::chrono::steady_clock::now();
+  while (c->stats().items != 0 && std::chrono::steady_clock::now() - start < std::chrono::seconds(20)) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+  EXPECT_EQ(c->stats().items, 0u);
+  EXPECT_EQ(c->stats().expired, 1000u);
+}
+
+}  // namespace
+}  // namespace scoot

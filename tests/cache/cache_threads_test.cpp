@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: MIT
+//
+// Goal: many threads may do anything at once. Method: each thread writes values that name their key and check
+// themselves, and reads others'; eviction, expiry, flushes, budget changes and scans go on meanwhile. For
+// ThreadSanitizer above all.
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cstring>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "scoot/cache.hpp"
+
+namespace scoot {
+namespace {
+
+// "<key>|<number>|" and then the number's last digit as often as the number says.
+std::string value_for(const std::string& key, unsigned number) {
+  return key + "|" + std::to_string(number) + "|" + std::string(number, static_cast<char>('0' + number % 10));
+}
+
+bool is_value_for(std::string_view key, std::string_view value) {
+  if (value.substr(0, key.size()) != key || value.size() <= key.size()) return false;
+  const std::string number(value.substr(key.size() + 1, 7));
+  return value == value_for(std::string(key), static_cast<unsigned>(std::atoi(number.c_str())));
+}
+
+TEST(cache_threads, read_only_whole_values_of_the_key_they_asked_for) {
+  cache_options options;
+  options.budget_bytes = std::size_t{4} << 20;
+  options.shards = 2;
+  const auto c = cache::create(options);
+  ASSERT_NE(c, nullptr);
+  std::atomic<int> wrong{0}, refused{0};
+  std::atomic<bool> stop{false};
+  const auto work = [&](unsigned seed) {
+    std::uint32_t state = seed * 7919 + 1;
+    const auto random = [&](unsigned below) {
+      state = state * 1664525 + 1013904223;
+      return (state >> 8) % below;
+    };
+    std::vector<pinned_item> pins;
+    for (int i = 0; i < 15000; ++i) {
+      const std::string key = "key" + std::to_string(random(2000));
+      const auto check = [&](const item_view& view) { wrong += !is_value_for(key, view.value); };
+      switch (random(8)) {
+        case 0:
+        case 1:
+        case 2: {
+          store_options how;
+          if (random(4) == 0) how.expires_at = c->now() + 1;
+          refused +=
+              c->store(key, value_for(key, random(20) == 0 ? random(60000) : random(900)), how) != cache_status::ok;
+          break;
+        }
+        case 3:
+          (void)c->remove(key);
+          break;
+        case 4: {
+          pinned_item pinned = c->pin(key);
+          if (!pinned) break;
+          check(pinned.view());
+          pins.push_back(std::move(pinned));
+          if (pins.size() > 4) {
+            const item_view& oldest = pins.front().view();
+            wrong += !is_value_for(std::string(oldest.key), oldest.value);
+            pins.erase(pins.begin());
+          }
+          break;
+        }
+        case 5: {
+          const std::string other = "key" + std::to_string(random(2000));
+          const std::string_view keys[] = {key, other, key, other};
+          c->get_many(keys, [&](std::size_t k, const item_view& view) { wrong += !is_value_for(keys[k], view.value); });
+          break;
+        }
+        case 6: {
+          read_options how;
+          how.cas = true;
+          (void)c->get(key, check, how);
+          break;
+        }
+        default:
+          (void)c->get(key, check);
+      }
+    }
+  };
+  std::vector<std::thread> threads;
+  for (unsigned i = 0; i < 4; ++i) threads.emplace_back(work, i);
+  std::thread controller([&] {
+    for (int i = 0; !stop; ++i) {
+      (void)c->set_budget((i % 2 == 0 ? std::size_t{3} : std::size_t{4}) << 20);
+      if (i % 7 == 0) c->flush();
+      c->for_each([&](const item_view& view) { wrong += !is_value_for(view.key, view.value); });
+      (void)c->stats();
+      std::this_thread::sleep_for(std::chrono::milliseconds(3));
+    }
+  });
+  for (std::thread& t : threads) t.join();
+  stop = true;
+  controller.join();
+  EXPECT_EQ(wrong, 0);
+  EXPECT_EQ(refused, 0);
+}
+
+TEST(cache_threads, increments_are_never_lost) {
+  cache_options options;
+  options.shards = 1;
+  const auto c = cache::create(options);
+  (void)c->store("n", "0");
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 4; ++i) {
+    threads.emplace_back([&] {
+      for (int k = 0; k < 5000; ++k) (void)c->arithmetic("n", {});
+    });
+  }
+  for (std::thread& t : threads) t.join();
+  EXPECT_EQ(c->arithmetic("n", {0, false}).value, 20000u);
+}
+
+TEST(cache_threads, only_one_compare_and_swap_wins) {
+  const auto c = cache::create({});
+  (void)c->store("k", "0");
+  std::atomic<int> wins{0};
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 4; ++i) {
+    threads.emplace_back([&] {
+      for (int done = 0; done < 1000;) {
+        store_options how;
+        how.mode = store_mode::compare_and_swap;
+        int value = 0;
+        read_options with_cas;
+        with_cas.cas = true;
+        (void)c->get(
+            "k",
+            [&](const item_view& view) {
+              value = std::atoi(std::string(view.value).c_str());
+              how.cas = view.cas;
+            },
+            with_cas);
+        if (c->store("k", std::to_string(value + 1), how) == cache_status::ok) ++wins, ++done;
+      }
+    });
+  }
+  for (std::thread& t : threads) t.join();
+  std::string last;
+  (void)c->get("k", [&](const item_view& view) { last = view.value; });
+  EXPECT_EQ(last, "4000");
+  EXPECT_EQ(wins, 4000);
+}
+
+}  // namespace
+}  // namespace scoot
