@@ -26,8 +26,7 @@ function(build_and_run folder)
   string(REGEX MATCH "```cpp\n([^`]*)```" example "${readme}")
   file(WRITE ${folder}/readme.cpp "${CMAKE_MATCH_1}")
   run(${CMAKE_COMMAND} -S ${programs} -B ${folder} -G ${GENERATOR} -DCMAKE_CXX_COMPILER=${CXX}
-      -DCMAKE_C_COMPILER=${CC} -DCMAKE_BUILD_TYPE=Debug "-DCMAKE_CXX_FLAGS_DEBUG=${FLAGS}" "-DCMAKE_C_FLAGS_DEBUG=${FLAGS}"
-      ${ARGN})
+      -DCMAKE_C_COMPILER=${CC} "-DCMAKE_CXX_FLAGS=${FLAGS}" "-DCMAKE_C_FLAGS=${FLAGS}" ${ARGN})
   run(${CMAKE_COMMAND} --build ${folder})
   foreach(program heap_cxx heap_cxx_shared heap_c heap_c_shared readme cache_cxx)
     run(${folder}/${program})
@@ -60,6 +59,7 @@ if(WAY STREQUAL "install")
 elseif(WAY STREQUAL "find_package")
   build_and_run(${WORK}/find_package -DWAY=find_package -DCMAKE_PREFIX_PATH=${prefix})
 elseif(WAY STREQUAL "add_subdirectory")
+  set(FLAGS "") # builds its own libraries
   build_and_run(${WORK}/add_subdirectory -DWAY=add_subdirectory -DSCOOT_SOURCE=${SOURCE})
 elseif(WAY STREQUAL "pkg_config")
   foreach(linking shared static)
