@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: MIT
+"""What the process holds, as the kernel counts it: at most -m and 16 MiB, whatever is stored in whatever order of sizes."""
+
+import random
+import time
+import unittest
+
+import harness
+import values
+
+MIB = 1 << 20
+
+
+class Loader:
+    """Stores many checked values fast: noreply sets in large writes."""
+
+    def __init__(self, client):
+        self.client = client
+        self.batch = bytearray()
+        self.stored = {}  # key: value's (serial, size); how many serials there were tells the order
+
+    def store(self, key, serial, size):
+        value = values.make(key, serial, size) if size >= values.HEADER_BYTES else small(key, serial, size)
+        self.batch += b"set %s 0 0 %d noreply\r\n%s\r\n" % (key, len(value), value)
+        if len(self.batch) > 1 << 18:
+            self.flush()
+
+    def flush(self):
+        self.client.send(bytes(self.batch) + b"version\r\n")
+        self.batch.clear()
+        line = self.client.line()
+        if not line.startswith(b"VERSION "):
+            raise AssertionError(f"noreply was answered: {line!r}")
+
+
+def small(key, serial, size):
+    """A value too short for a header, that follows from its key and serial all the same."""
+    return (b"%s/%d." % (key, serial) * 8)[:size]
+
+
+class MemoryTest(harness.ServerTest):
+    def setUp(self):
+        harness.need(not harness.is_sanitized(), "an instrumented server's memory says nothing")
+
+    def check_bound(self, server, limit_mib, when):
+        """Never in its life was the process larger than its limit and 16 MiB."""
+        allowed = limit_mib + (64 if harness.is_reference() else 16)
+        peak = server.rss_peak_bytes() / MIB
+        print(f"{when}: RSS {server.rss_bytes() / MIB:.1f} MiB, peak {peak:.1f} MiB at -m {limit_mib}")
+        self.assertLessEqual(peak, allowed, when)
+
+    def test_empty_server_is_small(self):
+        server = self.server("-m", "1024")
+        with server.connect() as client:
+            client.request("version")
+        self.assertLess(server.rss_bytes() / MIB, 64 if harness.is_reference() else 16)
+
+    def test_overfilled_with_mixed_sizes(self):
+        chance = random.Random(21)
+        for limit in (64, 16):
+            server = self.server("-m", limit)
+            with server.connect() as client:
+                loader = Loader(client)
+                sizes = []
+                total = 0
+                while total < 3 * limit * MIB:
+                    size = min(900_000, max(values.HEADER_BYTES, int(chance.lognormvariate(7, 1.5))))
+                    loader.store(b"mixed:%d" % len(sizes), 1, size)
+                    sizes.append(size)
+                    total += size
+                loader.flush()
+                self.check_bound(server, limit, f"mixed sizes, {len(sizes)} items of {total // MIB} MiB")
+                self.assertGreater(int(client.stats()["evictions"]), 0)
+                # Each value that is still there is right, and the memory is put to use.
+                resident = 0
+                for at in range(0, len(sizes), 50):
+                    keys = [b"mixed:%d" % number for number in range(at, min(at + 50, len(sizes)))]
+                    for key, (_, value) in client.get_many(keys).items():
+                        values.check(key, value)
+                        self.assertEqual(len(value), sizes[int(key[6:])])
+                        resident += len(value)
+                print(f"payload resident: {resident / MIB:.1f} MiB")
+                if not harness.is_reference():
+                    self.assertGreater(resident / MIB / limit, 0.8)
+
+    def test_sizes_that_shift(self):
+        # 20 B, then 1 KiB, then 100 B: the memory follows.
+        limit = 64
+        server = self.server("-m", limit)
+        with server.connect() as client:
+            loader = Loader(client)
+            for phase, (size, overhead) in enumerate([(20, 60), (1024, 80), (100, 80)]):
+                count = int(1.8 * limit * MIB / (size + overhead))
+                prefix = b"p%d:" % phase
+                for number in range(count):
+                    loader.store(b"%s%d" % (prefix, number), phase, size)
+                loader.flush()
+                self.check_bound(server, limit, f"{count} values of {size} B")
+                found = checked = 0
+                recent = range(count - count // 4, count)
+                for at in range(recent.start, recent.stop, 400):
+                    keys = [b"%s%d" % (prefix, number) for number in range(at, min(at + 400, count))]
+                    answer = client.get_many(keys)
+                    found += len(answer)
+                    checked += len(keys)
+                    for key, (_, value) in answer.items():
+                        expected = small(key, phase, size) if size < values.HEADER_BYTES else values.make(key, phase, size)
+                        if value != expected:
+                            self.fail(f"{key!r}: {value[:80]!r}")
+                print(f"of the last quarter stored, {found / checked:.2f} is there")
+                if not harness.is_reference():
+                    self.assertGreater(found / checked, 0.5)
+
+    def test_expired_items_leave(self):
+        # By themselves: nobody asks for them.
+        harness.need(not harness.is_reference(), "memcached's crawler takes a minute")
+        server = self.server("-m", "64")
+        with server.connect() as client:
+            batch = bytearray()
+            for number in range(100_000):
+                batch += b"set e%d 0 2 100 noreply\r\n%s\r\n" % (number, b"x" * 100)
+            client.send(bytes(batch))
+            self.assertEqual(client.store(b"stays", b"x"), b"STORED")
+            self.assertGreater(int(client.stats()["curr_items"]), 50_000)
+            started = time.monotonic()
+            harness.poll(lambda: client.stats()["curr_items"] == "1", 8, "the expiry of all")
+            self.assertLess(time.monotonic() - started, 6)
+            self.assertLess(int(client.stats()["bytes"]), 1000)
+
+    def test_deleted_and_flushed_items_leave(self):
+        server = self.server("-m", "64")
+        with server.connect() as client:
+            batch = bytearray()
+            for number in range(100_000):
+                batch += b"set d%d 0 0 100 noreply\r\n%s\r\n" % (number, b"x" * 100)
+            client.send(bytes(batch))
+            client.request("version")
+            self.assertEqual(client.stats()["curr_items"], "100000")
+            client.send(b"".join(b"delete d%d noreply\r\n" % number for number in range(50_000)))
+            client.request("version")
+            self.assertEqual(client.stats()["curr_items"], "50000")
+            self.assertEqual(client.request("flush_all"), b"OK")
+            if not harness.is_reference():
+                harness.poll(lambda: client.stats()["curr_items"] == "0", 10, "the flushed items' end")
+
+
+if __name__ == "__main__":
+    unittest.main()
