@@ -60,7 +60,7 @@ std::uint64_t choose_seed() noexcept {
 }  // namespace
 
 std::unique_ptr<cache_impl> cache_impl::create(const cache_options& options) noexcept {
-  const unsigned shards = choose_shards(options);
+  const unsigned shards = choose_shards(options);  // at least 1
   if (!std::has_single_bit(shards) || shards > shards_max || options.item_bytes_max < 512) return nullptr;
   if (options.budget_bytes < shards * shard_budget_min) return nullptr;
   std::unique_ptr<cache_impl> made(new (std::nothrow) cache_impl(options));
@@ -70,8 +70,8 @@ std::unique_ptr<cache_impl> cache_impl::create(const cache_options& options) noe
   made->shards_.reset(new (std::nothrow) std::unique_ptr<shard>[shards]);
   if (made->shards_ == nullptr) return nullptr;
   for (; made->shard_count_ < shards; ++made->shard_count_) {
-    made->shards_[made->shard_count_] = shard::create(
-        {made->pool_.get(), made->seed_, options.item_bytes_max, options.evict, &made->clock_, &made->cas_});
+    made->shards_[made->shard_count_] = shard::create({made->pool_.get(), made->seed_, options.item_bytes_max,
+                                                       options.evict, &made->clock_, &made->cas_, &made->fair_bytes_});
     if (made->shards_[made->shard_count_] == nullptr) return nullptr;
   }
   if (options.maintenance_thread && !made->start_thread()) return nullptr;
@@ -79,7 +79,11 @@ std::unique_ptr<cache_impl> cache_impl::create(const cache_options& options) noe
 }
 
 cache_impl::cache_impl(const cache_options& options) noexcept
-    : options_(options), clock_(options), seed_(choose_seed()), target_(options.budget_bytes) {}
+    : options_(options),
+      clock_(options),
+      seed_(choose_seed()),
+      fair_bytes_(options.budget_bytes / choose_shards(options)),
+      target_(options.budget_bytes) {}
 
 cache_impl::~cache_impl() {
   if (thread_.joinable()) {
@@ -157,6 +161,7 @@ bool cache_impl::set_budget(std::size_t bytes) noexcept {
   // A cut comes in steps: the pool's budget follows what is held on its way down, so that stores still find room.
   if (!pool_->set_budget(std::max(bytes, held))) return false;
   target_.store(bytes, std::memory_order_relaxed);
+  fair_bytes_.store(bytes / shard_count_, std::memory_order_relaxed);
   cutting_.store(held > bytes, std::memory_order_relaxed);
   return true;
 }

@@ -44,10 +44,9 @@ class cache_impl final : public cache {
       {
         const std::lock_guard guard(s.lock());
         if (operation() == progress::finished) return true;
-        did = s.make_room(round);
+        if (shard_count_ == 1 || !options_.evict || round >= 4 || !s.is_poor()) did = s.make_room(round);
       }
-      // A shard that is small because others grew first lets them give way rather than lose all it has.
-      if (!did || round % 8 == 7) did |= relieve(s, round);
+      if (!did) did = relieve(s, round);
       idle = did ? 0 : idle + 1;
     }
     return false;
@@ -90,6 +89,7 @@ class cache_impl final : public cache {
   unsigned shard_count_ = 0;
 
   std::mutex budget_mutex_;
+  std::atomic<std::size_t> fair_bytes_;
   std::atomic<std::size_t> target_;  // the budget asked for; the pool's is above it while a cut is under way
   std::atomic<bool> cutting_{false};
 

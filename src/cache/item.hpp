@@ -54,9 +54,7 @@ class item {
     bytes_[0] = static_cast<unsigned char>(shape);
     bytes_[1] = static_cast<unsigned char>(key.size());
     bytes_[2] = 0;
-    for (std::size_t i = 0, left = value_bytes; i <= (shape & 3); ++i, left >>= 8) {
-      bytes_[3 + i] = static_cast<unsigned char>(left);
-    }
+    set_value_bytes(value_bytes);
     const std::size_t at = length_end(shape);
     std::memset(bytes_ + at, 0, header_bytes(shape) - at);
     std::memcpy(bytes_ + header_bytes(shape), key.data(), key.size());
@@ -73,6 +71,15 @@ class item {
     std::size_t length = 0;
     for (std::size_t i = (bytes_[0] & 3u) + 1; i-- > 0;) length = length << 8 | bytes_[3 + i];
     return length;
+  }
+  // For a length that has_shape() says yes to.
+  void set_value_bytes(std::size_t value_bytes) noexcept {
+    for (std::size_t i = 0; i <= (bytes_[0] & 3u); ++i, value_bytes >>= 8) {
+      bytes_[3 + i] = static_cast<unsigned char>(value_bytes);
+    }
+  }
+  [[nodiscard]] bool has_shape(std::size_t value_bytes, item_fields fields) const noexcept {
+    return (bytes_[0] & 0x1fu) == shape_of(value_bytes, fields);
   }
   [[nodiscard]] char* value() const noexcept {
     return reinterpret_cast<char*>(bytes_) + header_bytes(bytes_[0]) + key_bytes();

@@ -143,12 +143,13 @@ void shard::retire(void* block) noexcept {
 // ---- memory -------------------------------------------------------------------------------------------------------
 
 void* shard::allocate(std::size_t bytes) noexcept {
-  if (full_ && options_.evict) pay(bytes);
+  if (full_ && !poor_ && options_.evict) pay(bytes);
   void* block = heap_->allocate(items_, bytes);
   if (block == nullptr) {
     room_bytes_ = bytes;
     if (!full_) credit_ = 0;
     full_ = true;
+    poor_ = is_poor();
   }
   return block;
 }

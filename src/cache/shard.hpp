@@ -47,7 +47,8 @@ struct shard_options {
   std::size_t item_bytes_max = 0;
   bool evict = true;
   const clock* time = nullptr;
-  std::atomic<std::uint64_t>* cas = nullptr;  // the last unique given
+  std::atomic<std::uint64_t>* cas = nullptr;             // the last unique given
+  const std::atomic<std::size_t>* fair_bytes = nullptr;  // a shard's part of the budget
 };
 
 struct hashed_key {
@@ -111,6 +112,10 @@ class shard {
   void add_stats(cache_stats& sum) const noexcept;
   void reset_stats() noexcept;
   [[nodiscard]] std::size_t held_bytes() const noexcept { return heap_->stats().held_bytes; }
+  // True if others hold so much that they should give way, rather than this shard lose what it has.
+  [[nodiscard]] bool is_poor() const noexcept {
+    return held_bytes() < options_.fair_bytes->load(std::memory_order_relaxed) / 4 * 3;
+  }
 
   // Tests' view of the inside: moves every item; checks every invariant.
   void move_everything() noexcept { heap_->move_everything(); }
@@ -190,6 +195,7 @@ class shard {
   // Since an allocation failed, each is paid for beforehand by evictions: credit_ is what was freed less what was
   // allocated since. Now and then it is tried whether there is room again.
   bool full_ = false;
+  bool poor_ = false;  // by the last look: it does not pay
   unsigned payments_ = 0;
   std::ptrdiff_t credit_ = 0;
   void* pinned_block_ = nullptr;

@@ -143,35 +143,26 @@ void shard::fill(item it, std::string_view key, std::size_t value_bytes, const s
   if (fields.cas) it.set_cas(next_cas());  // who stores by cas reads it again soon
 }
 
-// Stores the value in the old item's own block where it fits as exactly as it would in a new one.
+// Stores the value in the old item's own block, where it fits as exactly as it would in a new one under the same shape.
 bool shard::overwrite(slot s, std::string_view value, const store_options& options) noexcept {
-  const item old = s.get();
-  const std::size_t bytes = item::bytes_for(old.key_bytes(), value.size(), fields_for(options));
-  const std::size_t usable = heap_->usable_size(old.block());
-  if (bytes > usable || usable - bytes >= std::max<std::size_t>(8, usable / 64)) return false;
-  if (pins_.is_pinned(old.block())) return false;
-  // The old item's head is kept on the stack, as what take_over takes from it.
-  alignas(8) unsigned char head[key_bytes_max + 32];
-  std::memcpy(head, old.block(), std::min(sizeof head, old.bytes()));
-  const item before(head);
-  char key[key_bytes_max];
-  const std::size_t key_bytes = before.key_bytes();
-  std::memcpy(key, before.key().data(), key_bytes);
-  item it(old.block());
-  fill(it, {key, key_bytes}, value.size(), options);
+  item it = s.get();
+  const item_fields fields = fields_for(options);
+  if (!it.has_shape(value.size(), fields) || pins_.is_pinned(it.block())) return false;
+  const std::size_t old_bytes = it.bytes(), bytes = old_bytes - it.value_bytes() + value.size();
+  if (bytes != old_bytes) {
+    const std::size_t usable = heap_->usable_size(it.block());
+    if (bytes > usable || usable - bytes >= std::max<std::size_t>(8, usable / 64)) return false;
+    const auto q = static_cast<eviction::queue>(it.mark() & 1);
+    policy_.removed(q, old_bytes);
+    policy_.added(q, bytes);
+    item_bytes_ += bytes - old_bytes;
+  }
+  it.set_value_bytes(value.size());
   std::memcpy(it.value(), value.data(), value.size());
-
-  const auto q = static_cast<eviction::queue>(before.mark() & 1);
-  policy_.removed(q, before.bytes());
-  policy_.added(q, it.bytes());
-  item_bytes_ += value.size() - before.value_bytes();
-  expiring_ += (it.has_expiry_field() ? 1u : 0u);
-  expiring_ -= (before.has_expiry_field() ? 1u : 0u);
-  it.set_mark(before.mark());
-  it.set_uses(before.uses());
-  const std::uint32_t at = it.expires_at(), filed_for = before.expires_at();
-  if (it.has_expiry_field() && before.has_expiry_field()) it.set_wheel_mark(before.wheel_mark());
-  if (at != expires_never && (filed_for == expires_never || at < filed_for)) file(it, index_.name_of(it));
+  it.set_read(false);
+  if (fields.flags) it.set_flags(options.flags);
+  if (fields.cas) it.set_cas(next_cas());
+  if (fields.expiry) set_expiry(it, index_.name_of(it), options.expires_at);
   ++counts_.items_stored;
   return true;
 }

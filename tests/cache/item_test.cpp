@@ -18,6 +18,7 @@ TEST(item, gives_back_what_was_put_in_for_every_shape) {
   for (const std::size_t value_bytes : {0u, 1u, 255u, 256u, 65535u, 65536u, 16777215u, 16777216u}) {
     for (const std::size_t key_bytes : {1u, 32u, 250u}) {
       for (unsigned bits = 0; bits < 8; ++bits) {
+        if (value_bytes > 1000000 && (key_bytes != 32 || bits % 7 != 0)) continue;  // the same, slowly
         const item_fields fields{(bits & 1) != 0, (bits & 2) != 0, (bits & 4) != 0};
         const std::size_t bytes = item::bytes_for(key_bytes, value_bytes, fields);
         std::vector<unsigned char> memory(bytes + 8, 0xee);
