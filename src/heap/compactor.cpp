@@ -247,9 +247,9 @@ heap_impl::move_result heap_impl::move_large(page_info* page, chunk* from) noexc
   chunk* found = large_.find(size, alignment);
   if (found == nullptr) return move_result::stays;
   page_info* to_page = page_of(found);
-  if (!extend_resident(to_page, large_space::resident_need(to_page, found, size, alignment, page_bytes_))) {
-    return move_result::stays;
-  }
+  const std::size_t end = large_space::resident_need(to_page, found, size, alignment, page_bytes_);
+  // Clearing a page pays only by filling holes: what it makes resident elsewhere it might not give back here.
+  if (page == evacuating_ ? end > to_page->resident_end : !extend_resident(to_page, end)) return move_result::stays;
   chunk* to = large_.take(to_page, found, size, alignment, page_bytes_);
   to->kind = from->kind;
   const verdict answer = call_mover(from->kind, from->payload(), to->payload(), size);

@@ -147,6 +147,11 @@ void heap_impl::give_page(page_info* page) noexcept {
   pool_.give(page);
 }
 
+// A step towards no more idle memory in the pool than its hysteresis allows.
+void heap_impl::trim_idle_excess() noexcept {
+  if (pool_.idle_excess()) trimmed_bytes_ += pool_.trim_some(idle_step_bytes, pool_.idle_bytes_max());
+}
+
 // --- Shelves ------------------------------------------------------------------------------------------------------
 
 shelf* heap_impl::new_shelf(std::uint8_t kind_index, std::size_t slot) noexcept {
@@ -291,7 +296,7 @@ void heap_impl::return_parked(shelf& s, std::uint32_t keep) noexcept {
   }
   std::copy(s.magazine + count, s.magazine + s.parked, s.magazine);
   s.parked -= count;
-  if (pool_.idle_excess()) pool_.trim_some(idle_step_bytes, pool_.idle_bytes_max());
+  trim_idle_excess();
 }
 
 // --- Allocation ---------------------------------------------------------------------------------------------------
@@ -516,7 +521,7 @@ void heap_impl::free_large(page_info* page, void* block) noexcept {
     if (evacuating_ == page) evacuating_ = nullptr;
     large_.remove(page, page_bytes_);
     give_page(page);
-    if (pool_.idle_excess()) pool_.trim_some(idle_step_bytes, pool_.idle_bytes_max());
+    trim_idle_excess();
   }
 }
 

@@ -86,6 +86,7 @@ class heap_impl final : public heap {
   void free_run(page_info* page) noexcept;
   void release_shelf_page(shelf& s, page_info* page) noexcept;
   void give_page(page_info* page) noexcept;
+  void trim_idle_excess() noexcept;
   bool extend_resident(page_info* page, std::size_t end) noexcept;
   void trim_resident(page_info* page, std::size_t end) noexcept;
   void count_allocation(std::size_t bytes) noexcept {

@@ -37,9 +37,12 @@ bool pin_table::grow() noexcept {
 }
 
 std::uint32_t pin_table::add(const void* block) noexcept {
-  if (2 * (used_ + 1) > capacity_ && !grow()) return 0;
-  entry* e = find(block);
-  if (e->block == nullptr) {
+  entry* e = capacity_ == 0 ? nullptr : find(block);
+  if (e == nullptr || e->block == nullptr) {
+    if (2 * (used_ + 1) > capacity_) {
+      if (!grow()) return 0;
+      e = find(block);
+    }
     *e = {block, 0};
     ++used_;
   }
