@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: MIT
+#include "server/connection.hpp"
+
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+
+namespace scoot::server {
+namespace {
+
+// Unread bytes up to this many are copied in front of the read buffer; more are read on where they are.
+constexpr std::size_t copied_unread_bytes_max = std::size_t{4} << 10;
+constexpr std::size_t read_on_bytes = std::size_t{16} << 10;
+constexpr std::size_t vectors_max = 2 * (response_buffer::full_held_values + 1) + 1;
+
+}  // namespace
+
+unread_bytes::~unread_bytes() { std::free(data_); }
+
+bool unread_bytes::assign(std::string_view bytes) noexcept {
+  if (bytes.size() > capacity_ || capacity_ > 2 * bytes.size() + 512) {
+    release();
+    data_ = static_cast<char*>(std::malloc(bytes.size()));
+    if (data_ == nullptr) return false;
+    capacity_ = bytes.size();
+  }
+  std::memcpy(data_, bytes.data(), bytes.size());
+  begin_ = 0;
+  end_ = bytes.size();
+  return true;
+}
+
+char* unread_bytes::room(std::size_t bytes) noexcept {
+  if (begin_ > 0) {
+    std::memmove(data_, data_ + begin_, end_ - begin_);
+    end_ -= begin_;
+    begin_ = 0;
+  }
+  if (capacity_ - end_ < bytes) {
+    const std::size_t wanted = std::max(end_ + bytes, capacity_ + capacity_ / 2);
+    void* larger = std::realloc(data_, wanted);
+    if (larger == nullptr) return nullptr;
+    data_ = static_cast<char*>(larger);
+    capacity_ = wanted;
+  }
+  return data_ + end_;
+}
+
+void unread_bytes::drop(std::size_t bytes) noexcept {
+  begin_ += bytes;
+  if (begin_ == end_) return release();
+  if (size() <= copied_unread_bytes_max && capacity_ > 2 * copied_unread_bytes_max) {
+    // Little is left of much: keep no more than that.
+    std::memmove(data_, data_ + begin_, size());
+    end_ = size();
+    begin_ = 0;
+    if (void* smaller = std::realloc(data_, end_); smaller != nullptr) {
+      data_ = static_cast<char*>(smaller);
+      capacity_ = end_;
+    }
+  }
+}
+
+void unread_bytes::release() noexcept {
+  std::free(data_);
+  data_ = nullptr;
+  begin_ = end_ = capacity_ = 0;
+}
+
+connection::~connection() { close(descriptor_); }
+
+connection::state connection::on_readable(const connection_context& with) noexcept {
+  if (session_.value_room().bytes > 0) return receive_value(with);
+  const bool read_on = unread_.size() > copied_unread_bytes_max;
+  char* to = with.read_buffer;
+  std::size_t room = with.read_bytes_max;
+  std::size_t before = 0;
+  if (read_on) {
+    to = unread_.room(read_on_bytes);
+    if (to == nullptr) return state::closed;
+    room = unread_.room_bytes();
+  } else if (!unread_.empty()) {
+    before = unread_.size();
+    std::memcpy(to, unread_.view().data(), before);
+  }
+  const ssize_t received = recv(descriptor_, to + before, room - before, 0);
+  if (received <= 0) {
+    return received < 0 && (errno == EAGAIN || errno == EINTR) ? state::reading : state::closed;
+  }
+  const auto bytes = static_cast<std::size_t>(received);
+  with.session.counters.bytes_read.add(bytes);
+  if (read_on) {
+    unread_.grew(bytes);
+    return serve(with, unread_.view(), true);
+  }
+  return serve(with, {to, before + bytes}, false);
+}
+
+// The socket is read straight into the item; what comes behind it goes to the read buffer.
+connection::state connection::receive_value(const connection_context& with) noexcept {
+  const session::room room = session_.value_room();
+  iovec to[2] = {{room.data, room.bytes}, {with.read_buffer, with.read_bytes_max}};
+  const ssize_t received = readv(descriptor_, to, 2);
+  if (received <= 0) {
+    return received < 0 && (errno == EAGAIN || errno == EINTR) ? state::reading : state::closed;
+  }
+  const auto bytes = static_cast<std::size_t>(received);
+  with.session.counters.bytes_read.add(bytes);
+  const std::size_t of_value = std::min(bytes, room.bytes);
+  session_.value_arrived(of_value);
+  if (bytes == of_value) return state::reading;
+  return serve(with, {with.read_buffer, bytes - of_value}, false);
+}
+
+connection::state connection::on_writable(const connection_context& with) noexcept {
+  if (backlog_ != nullptr) {
+    const sent result = send(with, *backlog_);
+    if (result == sent::failed) return state::closed;
+    if (result == sent::blocked) return state::writing;
+    backlog_.reset();
+  }
+  if (closing_) return state::closed;
+  if (unread_.empty()) return state::reading;
+  return serve(with, unread_.view(), true);
+}
+
+connection::state connection::on_turn(const connection_context& with) noexcept {
+  return serve(with, unread_.view(), true);
+}
+
+connection::state connection::serve(const connection_context& with, std::string_view input, bool own_input) noexcept {
+  unsigned commands_left = with.commands_per_turn;
+  for (;;) {
+    const session_progress progress = session_.run(with.session, input, commands_left);
+    input.remove_prefix(progress.used_bytes);
+    switch (flush(with)) {
+      case sent::failed:
+        return state::closed;
+      case sent::blocked:
+        closing_ = progress.status == session_status::close;
+        return keep_unread(closing_ ? std::string_view{} : input, own_input, state::writing);
+      case sent::all:
+        break;
+    }
+    switch (progress.status) {
+      case session_status::output_full:
+        continue;
+      case session_status::close:
+        return state::closed;
+      case session_status::turn_over:
+        with.session.counters.yields.add();
+        return keep_unread(input, own_input, state::ready);
+      case session_status::needs_input:
+        return keep_unread(input, own_input, state::reading);
+    }
+  }
+}
+
+connection::state connection::keep_unread(std::string_view rest, bool own_input, state next) noexcept {
+  if (rest.empty()) [[likely]] {
+    unread_.release();
+  } else if (own_input) {
+    unread_.drop(unread_.size() - rest.size());
+  } else if (!unread_.assign(rest)) {
+    return state::closed;
+  }
+  return next;
+}
+
+// Sends what is in the worker's buffer and keeps what is not taken as the connection's own.
+connection::sent connection::flush(const connection_context& with) noexcept {
+  response_buffer& out = with.session.out;
+  if (out.empty() && !out.failed()) return sent::all;
+  sent result = out.failed() ? sent::failed : send(with, out);
+  if (result == sent::blocked) {
+    backlog_ = out.detach();
+    if (backlog_ == nullptr) result = sent::failed;
+  }
+  out.clear();
+  return result;
+}
+
+connection::sent connection::send(const connection_context& with, response_buffer& out) noexcept {
+  for (;;) {
+    ssize_t result = 0;
+    const std::size_t pending = out.pending_bytes();
+    bool all_described = true;
+    if (!out.holds_values()) [[likely]] {
+      result = ::send(descriptor_, out.bytes().data(), pending, MSG_NOSIGNAL);
+    } else {
+      iovec vectors[vectors_max];
+      msghdr message{};
+      message.msg_iov = vectors;
+      message.msg_iovlen = out.gather(vectors, vectors_max);
+      all_described = message.msg_iovlen < vectors_max;
+      result = sendmsg(descriptor_, &message, MSG_NOSIGNAL);
+    }
+    if (result < 0) {
+      if (errno == EINTR) continue;
+      return errno == EAGAIN ? sent::blocked : sent::failed;
+    }
+    const auto bytes = static_cast<std::size_t>(result);
+    with.session.counters.bytes_written.add(bytes);
+    if (bytes == pending) return sent::all;
+    out.drop(bytes);
+    if (all_described) return sent::blocked;
+  }
+}
+
+}  // namespace scoot::server

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: MIT
+//
+// connection: one client's socket: reading into a session, sending what it answers, keeping what could not be done yet.
+//
+//     socket --recv--> worker's read buffer --session--> worker's response buffer --one send--> socket
+//                            | part of a command                  | not taken by the client
+//                            v                                    v
+//                        unread bytes                          backlog        (both only while needed)
+//
+// An idle connection is this object and nothing else. A connection with a backlog is not read from, so a client that
+// does not read its responses stops itself: it costs at most one full response buffer and one full read buffer.
+//
+// Ownership: a worker owns its connections; a connection owns its descriptor, unread bytes and backlog. Threads: its
+// worker's only. Failure: whatever goes wrong with the socket, or memory that is short, ends the connection.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <string_view>
+
+#include "server/response_buffer.hpp"
+#include "server/session.hpp"
+
+namespace scoot::server {
+
+// What a connection works with: its worker's.
+struct connection_context {
+  session_context session;
+  char* read_buffer = nullptr;
+  std::size_t read_bytes_max = 0;  // of read_buffer
+  unsigned commands_per_turn = 0;
+};
+
+// Bytes that were received and not used yet.
+class unread_bytes {
+ public:
+  unread_bytes() = default;
+  unread_bytes(const unread_bytes&) = delete;
+  unread_bytes& operator=(const unread_bytes&) = delete;
+  ~unread_bytes();
+
+  [[nodiscard]] std::string_view view() const noexcept { return {data_ + begin_, end_ - begin_}; }
+  [[nodiscard]] std::size_t size() const noexcept { return end_ - begin_; }
+  [[nodiscard]] bool empty() const noexcept { return begin_ == end_; }
+
+  // Replaces everything. False if there is no memory.
+  [[nodiscard]] bool assign(std::string_view bytes) noexcept;
+  // Room for at least `bytes` behind what is there; null if there is no memory. grew() tells of what was put there.
+  [[nodiscard]] char* room(std::size_t bytes) noexcept;
+  [[nodiscard]] std::size_t room_bytes() const noexcept { return capacity_ - end_; }
+  void grew(std::size_t bytes) noexcept { end_ += bytes; }
+  // Takes bytes off the front; gives the memory back when none are left.
+  void drop(std::size_t bytes) noexcept;
+  void release() noexcept;
+
+ private:
+  char* data_ = nullptr;
+  std::size_t begin_ = 0;
+  std::size_t end_ = 0;
+  std::size_t capacity_ = 0;
+};
+
+class connection {
+ public:
+  enum class state : unsigned char {
+    reading,  // wait until it is readable
+    writing,  // wait until it is writable
+    ready,    // has more to do with what it has: let others have their turn, then come back
+    closed,   // to be deleted
+  };
+
+  // Takes over the descriptor, which is non-blocking.
+  explicit connection(int descriptor) noexcept : descriptor_(descriptor), session_(descriptor) {}
+  connection(const connection&) = delete;
+  connection& operator=(const connection&) = delete;
+  ~connection();
+
+  [[nodiscard]] int descriptor() const noexcept { return descriptor_; }
+
+  // The descriptor is readable. Each of these returns what to wait for next.
+  state on_readable(const connection_context& with) noexcept;
+  // The descriptor is writable, and the last state was writing.
+  state on_writable(const connection_context& with) noexcept;
+  // Its turn came again, and the last state was ready.
+  state on_turn(const connection_context& with) noexcept;
+
+  // For its worker: what it waits for, and where it is in the worker's list.
+  state waiting_for = state::reading;
+  std::size_t index = 0;
+
+ private:
+  enum class sent : unsigned char { all, blocked, failed };
+
+  state serve(const connection_context& with, std::string_view input, bool own_input) noexcept;
+  state receive_value(const connection_context& with) noexcept;
+  state keep_unread(std::string_view rest, bool own_input, state next) noexcept;
+  sent send(const connection_context& with, response_buffer& out) noexcept;
+  sent flush(const connection_context& with) noexcept;
+
+  int descriptor_;
+  bool closing_ = false;  // close once the backlog is sent
+  session session_;
+  unread_bytes unread_;
+  std::unique_ptr<response_buffer> backlog_;
+};
+
+}  // namespace scoot::server

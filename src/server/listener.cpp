@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: MIT
+#include "server/listener.hpp"
+
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <memory>
+#include <string_view>
+
+namespace scoot::server {
+namespace {
+
+constexpr std::string_view too_many = "ERROR Too many open connections\r\n";
+
+std::string failure(std::string_view what) {
+  const int error = errno;
+  std::string text(what);
+  text.append(": ").append(std::strerror(error));
+  return text;
+}
+
+bool is_loopback(const sockaddr* address) noexcept {
+  if (address->sa_family == AF_INET) {
+    const auto* const v4 = reinterpret_cast<const sockaddr_in*>(address);
+    return (ntohl(v4->sin_addr.s_addr) >> 24) == 127;
+  }
+  const auto* const v6 = reinterpret_cast<const sockaddr_in6*>(address);
+  return IN6_IS_ADDR_LOOPBACK(&v6->sin6_addr);
+}
+
+std::string name_of(int socket, const std::string& host) {
+  sockaddr_storage address{};
+  socklen_t bytes = sizeof address;
+  char port[16] = "?";
+  if (getsockname(socket, reinterpret_cast<sockaddr*>(&address), &bytes) == 0) {
+    getnameinfo(reinterpret_cast<sockaddr*>(&address), bytes, nullptr, 0, port, sizeof port, NI_NUMERICSERV);
+  }
+  return (host.find(':') == std::string::npos ? host : "[" + host + "]") + ":" + port;
+}
+
+}  // namespace
+
+listener::~listener() {
+  for (const int socket : sockets_) close(socket);
+  if (!unix_path_.empty()) unlink(unix_path_.c_str());
+}
+
+std::string listener::open(const server_options& options) {
+  for (const listen_address& address : options.listen) {
+    if (std::string error = open_address(address, options.backlog); !error.empty()) return error;
+  }
+  return options.unix_socket.empty() ? std::string{} : open_unix(options);
+}
+
+std::string listener::open_address(const listen_address& address, int backlog) {
+  const std::string name = address.host + " port " + address.port;
+  addrinfo hints{};
+  hints.ai_flags = AI_PASSIVE;
+  hints.ai_socktype = SOCK_STREAM;
+  addrinfo* found = nullptr;
+  const char* const host = address.host == "*" ? nullptr : address.host.c_str();
+  if (const int error = getaddrinfo(host, address.port.c_str(), &hints, &found); error != 0) {
+    return "cannot listen on " + name + ": " + gai_strerror(error);
+  }
+  const std::unique_ptr<addrinfo, void (*)(addrinfo*)> release(found, freeaddrinfo);
+  std::string first_error;
+  bool any = false;
+  for (const addrinfo* one = found; one != nullptr; one = one->ai_next) {
+    const int descriptor = socket(one->ai_family, one->ai_socktype | SOCK_NONBLOCK | SOCK_CLOEXEC, one->ai_protocol);
+    if (descriptor < 0) {
+      if (first_error.empty()) first_error = failure("cannot listen on " + name);
+      continue;
+    }
+    const int on = 1;
+    setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    // Accepted sockets inherit these.
+    setsockopt(descriptor, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+    setsockopt(descriptor, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    if (one->ai_family == AF_INET6) setsockopt(descriptor, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
+    if (bind(descriptor, one->ai_addr, one->ai_addrlen) != 0 || ::listen(descriptor, backlog) != 0) {
+      if (first_error.empty()) first_error = failure("cannot listen on " + name);
+      close(descriptor);
+      continue;
+    }
+    any = true;
+    loopback_only_ = loopback_only_ && is_loopback(one->ai_addr);
+    sockets_.push_back(descriptor);
+    names_.push_back(name_of(descriptor, address.host));
+  }
+  return any ? std::string{} : first_error;
+}
+
+std::string listener::open_unix(const server_options& options) {
+  const std::string& path = options.unix_socket;
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (path.size() >= sizeof address.sun_path) return "cannot listen on " + path + ": the path is too long";
+  std::memcpy(address.sun_path, path.c_str(), path.size());
+  // A socket that a dead server left is in the way; anything else stays.
+  struct stat existing {};
+  if (lstat(path.c_str(), &existing) == 0 && S_ISSOCK(existing.st_mode)) unlink(path.c_str());
+  const int descriptor = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (descriptor < 0) return failure("cannot listen on " + path);
+  const mode_t mask = umask(static_cast<mode_t>(~options.unix_mask & 0777U));
+  const int bound = bind(descriptor, reinterpret_cast<sockaddr*>(&address), sizeof address);
+  const int bind_error = errno;
+  umask(mask);
+  errno = bind_error;
+  if (bound != 0 || ::listen(descriptor, options.backlog) != 0) {
+    std::string error = failure("cannot listen on " + path);
+    close(descriptor);
+    return error;
+  }
+  unix_path_ = path;
+  sockets_.push_back(descriptor);
+  names_.push_back(path);
+  return {};
+}
+
+bool listener::watch(event_loop& loop) noexcept {
+  for (const int socket : sockets_) {
+    if (!loop.add(socket, this, interest::read)) return false;
+  }
+  return true;
+}
+
+// The next connection, or -1 when there is none to be had now.
+int listener::accept_one(event_loop& loop, server_state& state, int socket) noexcept {
+  for (;;) {
+    const int descriptor = accept4(socket, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (descriptor < 0) {
+      if (errno == EINTR || errno == ECONNABORTED) continue;
+      if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) pause(loop, state);
+      return -1;
+    }
+    if (state.connections_now.load(std::memory_order_relaxed) < state.options.connections_max) {
+      state.connections_now.fetch_add(1, std::memory_order_relaxed);
+      state.connections_total.fetch_add(1, std::memory_order_relaxed);
+      return descriptor;
+    }
+    state.connections_rejected.fetch_add(1, std::memory_order_relaxed);
+    static_cast<void>(send(descriptor, too_many.data(), too_many.size(), MSG_NOSIGNAL));
+    close(descriptor);
+  }
+}
+
+void listener::pause(event_loop& loop, server_state& state) noexcept {
+  if (paused_) return;
+  paused_ = true;
+  paused_since_ = std::chrono::steady_clock::now();
+  state.accepting.store(false, std::memory_order_relaxed);
+  state.accept_pauses.fetch_add(1, std::memory_order_relaxed);
+  for (const int socket : sockets_) loop.change(socket, this, interest::none);
+}
+
+void listener::retry(event_loop& loop, server_state& state) noexcept {
+  const auto passed = std::chrono::steady_clock::now() - paused_since_;
+  if (!paused_ || passed < std::chrono::milliseconds(retry_ms)) return;
+  paused_ = false;
+  state.accepting.store(true, std::memory_order_relaxed);
+  const auto us = std::chrono::duration_cast<std::chrono::microseconds>(passed).count();
+  state.accept_paused_us.fetch_add(static_cast<std::uint64_t>(us), std::memory_order_relaxed);
+  for (const int socket : sockets_) loop.change(socket, this, interest::read);
+}
+
+}  // namespace scoot::server

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: MIT
+//
+// listener: the sockets that clients connect to, and accepting them.
+//
+// When descriptors run out it stops accepting for a moment instead of spinning on connections that it cannot take.
+// Ownership: owns its sockets and the unix socket's file, which it removes. Threads: one, but for the counters.
+#pragma once
+
+#include <chrono>
+#include <string>
+#include <vector>
+
+#include "server/event_loop.hpp"
+#include "server/server_state.hpp"
+
+namespace scoot::server {
+
+class listener {
+ public:
+  static constexpr int retry_ms = 100;
+
+  listener() = default;
+  listener(const listener&) = delete;
+  listener& operator=(const listener&) = delete;
+  ~listener();
+
+  // Opens all that the options ask for. Returns an error text, empty if all went well.
+  [[nodiscard]] std::string open(const server_options& options);
+  // Where it listens, in words: "127.0.0.1:11211", ...
+  [[nodiscard]] const std::vector<std::string>& names() const noexcept { return names_; }
+  // True if none but this machine can connect.
+  [[nodiscard]] bool loopback_only() const noexcept { return loopback_only_; }
+
+  [[nodiscard]] bool watch(event_loop& loop) noexcept;  // with this object as the tag
+
+  // Accepts what waits, and gives each socket to take(int), up to the limit of connections.
+  template <class Take>
+  void accept(event_loop& loop, server_state& state, Take&& take) noexcept {
+    for (const int socket : sockets_) {
+      for (int descriptor = accept_one(loop, state, socket); descriptor >= 0;
+           descriptor = accept_one(loop, state, socket)) {
+        take(descriptor);
+      }
+    }
+  }
+  [[nodiscard]] bool paused() const noexcept { return paused_; }
+  // Accepts again if it is time to.
+  void retry(event_loop& loop, server_state& state) noexcept;
+
+ private:
+  std::string open_address(const listen_address& address, int backlog);
+  std::string open_unix(const server_options& options);
+  int accept_one(event_loop& loop, server_state& state, int socket) noexcept;
+  void pause(event_loop& loop, server_state& state) noexcept;
+
+  std::vector<int> sockets_;
+  std::vector<std::string> names_;
+  std::string unix_path_;
+  bool loopback_only_ = true;
+  bool paused_ = false;
+  std::chrono::steady_clock::time_point paused_since_;
+};
+
+}  // namespace scoot::server

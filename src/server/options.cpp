@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: MIT
+#include "server/options.hpp"
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <charconv>
+#include <limits>
+#include <optional>
+#include <string_view>
+#include <utility>
+
+#include "scoot/version.h"
+#include "server/protocol.hpp"
+
+namespace scoot::server {
+namespace {
+
+constexpr const char* help_text = R"(usage: scootd [options]
+
+A cache server that speaks memcached's text protocol and keeps its items in a heap that never fragments.
+
+where to listen
+  -p, --port=N              TCP port (default 11211; -1: any free one)
+  -l, --listen=ADDR[,...]   addresses to listen on, each host or host:port ([address]:port for IPv6); may be repeated
+                            (default 127.0.0.1: this machine only; 0.0.0.0: every interface)
+  -s, --unix-socket=PATH    listen on a unix socket, and on no network
+  -a, --unix-mask=MASK      access to the unix socket, octal (default 700)
+  -U, --udp-port=N          0 only: there is no UDP
+  -b, --listen-backlog=N    connections the kernel may queue (default 1024)
+
+memory
+  -m, --memory-limit=N      MiB for everything the cache holds, its bookkeeping included (default 64)
+  -I, --max-item-size=N     largest item: bytes, or with a suffix k or m (default 1m; 1k to 1024m, half of -m at most)
+  -M, --disable-evictions   refuse to store when memory is full, instead of evicting
+
+load
+  -t, --threads=N           worker threads (default 4)
+  -c, --conn-limit=N        connections at a time (default 1024)
+  -R, --max-reqs-per-event=N
+                            requests of one connection before others have their turn (default 100)
+
+process
+  -d, --daemon              run in the background
+  -u, --user=NAME           become this user (when started as root)
+  -P, --pidfile=PATH        write the process id here
+  -v, --verbose             tell about connections (-vv: commands and responses too)
+  -h, --help                print this and end
+  -V, --version             print the version and end
+)";
+
+struct usage_error {
+  std::string text;
+};
+
+template <class... Part>
+[[noreturn]] void refuse(const Part&... parts) {
+  std::string text;
+  (text.append(parts), ...);
+  throw usage_error{text};
+}
+
+// A decimal number in a range, nothing around it.
+std::int64_t number(const std::string& text, const char* option, std::int64_t least, std::int64_t most) {
+  std::int64_t value = 0;
+  const char* const end = text.data() + text.size();
+  const auto [at, error] = std::from_chars(text.data(), end, value);
+  if (error != std::errc{} || at != end || value < least || value > most) {
+    refuse(option, ": '", text, "' is not a number from ", std::to_string(least), " to ", std::to_string(most));
+  }
+  return value;
+}
+
+// A number with an optional suffix k, m or g, in bytes; `unit` is what a bare number counts.
+std::size_t size(std::string text, const char* option, std::size_t unit, std::size_t least, std::size_t most) {
+  const std::string given = text;
+  if (!text.empty()) {
+    switch (text.back() | 0x20) {
+      case 'k':
+        unit = std::size_t{1} << 10;
+        break;
+      case 'm':
+        unit = std::size_t{1} << 20;
+        break;
+      case 'g':
+        unit = std::size_t{1} << 30;
+        break;
+      default:
+        text += ' ';  // no suffix to take off
+    }
+    text.pop_back();
+  }
+  std::size_t value = 0;
+  const char* const end = text.data() + text.size();
+  const auto [at, error] = std::from_chars(text.data(), end, value);
+  if (error != std::errc{} || at != end) refuse(option, ": '", given, "' is not a size");
+  if (value > most / unit || value * unit < least) {
+    refuse(option, ": '", given, "' is out of range (", std::to_string(least), " to ", std::to_string(most), " bytes)");
+  }
+  return value * unit;
+}
+
+// host, host:port, [v6] or [v6]:port; a bare address with several colons is IPv6 without a port.
+listen_address address(std::string_view text, const std::string& port) {
+  const std::string given(text);
+  listen_address result{given, port};
+  std::optional<std::string> own_port;
+  if (!text.empty() && text.front() == '[') {
+    const std::size_t close = text.find(']');
+    if (close == std::string_view::npos) refuse("-l: '", given, "' lacks a ]");
+    result.host = text.substr(1, close - 1);
+    const std::string_view rest = text.substr(close + 1);
+    if (!rest.empty() && rest.front() != ':') refuse("-l: '", given, "' is not an address");
+    if (!rest.empty()) own_port = rest.substr(1);
+  } else if (const std::size_t colon = text.find(':');
+             colon != std::string_view::npos && text.find(':', colon + 1) == std::string_view::npos) {
+    result.host = text.substr(0, colon);
+    own_port = text.substr(colon + 1);
+  }
+  if (result.host.empty()) refuse("-l: '", given, "' is not an address");
+  if (own_port) result.port = std::to_string(number(*own_port, "-l", 0, 65535));
+  return result;
+}
+
+void add_addresses(std::string_view list, const std::string& port, server_options& options) {
+  while (!list.empty()) {
+    const std::size_t comma = std::min(list.find(','), list.size());
+    if (comma > 0) options.listen.push_back(address(list.substr(0, comma), port));
+    list.remove_prefix(std::min(comma + 1, list.size()));
+  }
+}
+
+// The arguments as texts, before they are looked at.
+struct raw_options {
+  std::string port = "11211", udp_port = "0", unix_mask = "700", memory = "64", item = "1m";
+  std::string connections = "1024", threads = "4", requests = "100", backlog = "1024";
+  std::vector<std::string> listen;
+  bool help = false, version = false, no_evictions = false;
+};
+
+void declare(CLI::App& app, raw_options& raw, server_options& options) {
+  const auto last = CLI::MultiOptionPolicy::TakeLast;
+  app.set_help_flag();
+  app.add_flag("-h,--help", raw.help);
+  app.add_flag("-V,--version", raw.version);
+  app.add_option("-p,--port", raw.port)->multi_option_policy(last);
+  app.add_option("-U,--udp-port", raw.udp_port)->multi_option_policy(last);
+  app.add_option("-s,--unix-socket", options.unix_socket)->multi_option_policy(last);
+  app.add_option("-a,--unix-mask", raw.unix_mask)->multi_option_policy(last);
+  app.add_option("-l,--listen", raw.listen)->allow_extra_args(false);
+  app.add_option("-b,--listen-backlog", raw.backlog)->multi_option_policy(last);
+  app.add_option("-m,--memory-limit", raw.memory)->multi_option_policy(last);
+  app.add_option("-I,--max-item-size", raw.item)->multi_option_policy(last);
+  app.add_flag("-M,--disable-evictions", raw.no_evictions);
+  app.add_option("-t,--threads", raw.threads)->multi_option_policy(last);
+  app.add_option("-c,--conn-limit", raw.connections)->multi_option_policy(last);
+  app.add_option("-R,--max-reqs-per-event", raw.requests)->multi_option_policy(last);
+  app.add_flag("-d,--daemon", options.daemonise);
+  app.add_option("-u,--user", options.user)->multi_option_policy(last);
+  app.add_option("-P,--pidfile", options.pid_file)->multi_option_policy(last);
+  app.add_flag("-v,--verbose", options.verbosity);
+}
+
+unsigned octal(const std::string& text) {
+  unsigned value = 0;
+  const char* const end = text.data() + text.size();
+  const auto [at, error] = std::from_chars(text.data(), end, value, 8);
+  if (error != std::errc{} || at != end || value > 0777) refuse("-a: '", text, "' is not an octal access mask");
+  return value;
+}
+
+void check(const raw_options& raw, server_options& options) {
+  constexpr std::size_t mebibyte = std::size_t{1} << 20;
+  std::int64_t port = number(raw.port, "-p", -1, 65535);
+  if (number(raw.udp_port, "-U", 0, 65535) != 0) refuse("-U: there is no UDP here; only -U 0 is accepted");
+  options.unix_mask = octal(raw.unix_mask);
+  options.memory_bytes = size(raw.memory, "-m", mebibyte, mebibyte, std::size_t{1} << 46);
+  options.item_bytes_max = size(raw.item, "-I", 1, std::size_t{1} << 10, std::size_t{1} << 30);
+  if (options.item_bytes_max > options.memory_bytes / 2) {
+    refuse("-I: an item may take half of the memory (-m) at most");
+  }
+  options.threads = static_cast<unsigned>(number(raw.threads, "-t", 1, 256));
+  options.connections_max = static_cast<unsigned>(number(raw.connections, "-c", 1, 10'000'000));
+  options.requests_per_event = static_cast<unsigned>(number(raw.requests, "-R", 1, 1'000'000'000));
+  options.backlog = static_cast<int>(number(raw.backlog, "-b", 1, std::numeric_limits<int>::max()));
+  options.evict = !raw.no_evictions;
+  if (!options.unix_socket.empty()) {
+    if (!raw.listen.empty()) refuse("-s and -l exclude each other: a unix socket means no network");
+    return;
+  }
+  if (port == 0 && raw.listen.empty()) refuse("-p 0 without -s: there would be nothing to listen on");
+  const std::string text = std::to_string(port == -1 ? 0 : port);
+  for (const std::string& list : raw.listen) add_addresses(list, text, options);
+  if (options.listen.empty()) add_addresses("127.0.0.1", text, options);
+}
+
+}  // namespace
+
+parsed_options parse_options(int argc, const char* const* argv) {
+  parsed_options result;
+  raw_options raw;
+  CLI::App app;
+  declare(app, raw, result.options);
+  try {
+    app.parse(argc, argv);
+    if (raw.help) {
+      result.text = help_text;
+      return result;
+    }
+    if (raw.version) {
+      result.text.append("scootd " SCOOT_VERSION " (memcached protocol ").append(protocol_version).append(")\n");
+      return result;
+    }
+    check(raw, result.options);
+    result.run = true;
+  } catch (const CLI::ParseError& error) {
+    result.text = std::string("scootd: ") + error.what() + "\nscootd -h lists the options.\n";
+  } catch (const usage_error& error) {
+    result.text = "scootd: " + error.text + "\nscootd -h lists the options.\n";
+  }
+  if (!result.run) result.status = status_usage;
+  return result;
+}
+
+}  // namespace scoot::server

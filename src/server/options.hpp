@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: MIT
+//
+// server_options: the command line of scootd, which is memcached's as far as it makes sense here.
+//
+// parse_options() turns arguments into checked options, or into the text and status to end with. It prints nothing and
+// touches nothing outside. Threads: any.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace scoot::server {
+
+inline constexpr std::uint16_t default_port = 11211;
+
+// Exit statuses, of sysexits.h.
+inline constexpr int status_ok = 0;
+inline constexpr int status_usage = 64;
+inline constexpr int status_software = 70;
+inline constexpr int status_os = 71;
+
+struct listen_address {
+  std::string host;  // a name or a numeric address, without brackets
+  std::string port;  // decimal; "0": any free one
+};
+
+struct server_options {
+  std::vector<listen_address> listen;  // empty: none
+  std::string unix_socket;             // a path; empty: none
+  unsigned unix_mask = 0700;           // access to it
+  std::size_t memory_bytes = std::size_t{64} << 20;
+  std::size_t item_bytes_max = std::size_t{1} << 20;
+  unsigned connections_max = 1024;
+  unsigned threads = 4;
+  unsigned requests_per_event = 100;
+  int backlog = 1024;
+  bool evict = true;
+  bool daemonise = false;
+  int verbosity = 0;
+  std::string user;
+  std::string pid_file;
+};
+
+struct parsed_options {
+  bool run = false;  // start the server with these options; else end with this status after printing this text
+  int status = status_ok;
+  std::string text;  // help or version (status 0, for standard output), or an error (for standard error)
+  server_options options;
+};
+
+[[nodiscard]] parsed_options parse_options(int argc, const char* const* argv);
+
+}  // namespace scoot::server

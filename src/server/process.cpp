@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: MIT
+#include "server/process.hpp"
+
+#include <fcntl.h>
+#include <grp.h>
+#include <pwd.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <limits>
+#include <string_view>
+
+#include "server/options.hpp"
+
+namespace scoot::server {
+namespace {
+
+std::string failure(std::string_view what) {
+  const int error = errno;
+  std::string text(what);
+  text.append(": ").append(std::strerror(error));
+  return text;
+}
+
+}  // namespace
+
+std::string raise_descriptor_limit(unsigned descriptors) {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return failure("cannot ask for the limit of open files");
+  if (limit.rlim_cur >= descriptors) return {};
+  limit.rlim_cur = descriptors;
+  if (limit.rlim_max < descriptors) limit.rlim_max = descriptors;
+  if (setrlimit(RLIMIT_NOFILE, &limit) == 0) return {};
+  return failure("cannot have " + std::to_string(descriptors) +
+                 " open files (start as root, raise ulimit -n, or ask for fewer connections with -c)");
+}
+
+std::string find_account(const std::string& name, account& out) {
+  if (name.empty() || geteuid() != 0) return {};
+  errno = 0;
+  const passwd* const found = getpwnam(name.c_str());
+  if (found == nullptr) return "there is no user '" + name + "'";
+  out = {found->pw_uid, found->pw_gid, name};
+  return {};
+}
+
+std::string become(const account& who) {
+  if (who.name.empty()) return {};
+  if (initgroups(who.name.c_str(), who.group) != 0 || setgid(who.group) != 0 || setuid(who.user) != 0) {
+    return failure("cannot become user '" + who.name + "'");
+  }
+  return {};
+}
+
+background::~background() {
+  if (to_parent_ >= 0) close(to_parent_);
+}
+
+std::string background::enter() {
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) != 0) return failure("cannot go to the background");
+  const pid_t child = fork();
+  if (child < 0) {
+    std::string error = failure("cannot go to the background");
+    close(ends[0]);
+    close(ends[1]);
+    return error;
+  }
+  if (child > 0) {
+    close(ends[1]);
+    unsigned char status = 0;
+    ssize_t got = 0;
+    do {
+      got = read(ends[0], &status, 1);
+    } while (got < 0 && errno == EINTR);
+    _exit(got == 1 ? status : status_software);
+  }
+  close(ends[0]);
+  to_parent_ = ends[1];
+  setsid();
+  return {};
+}
+
+void background::report(int status) noexcept {
+  if (to_parent_ < 0) return;
+  const auto byte = static_cast<unsigned char>(status);
+  if (status == status_ok) {
+    // Only now, so that errors until here were seen. The working directory must not keep a file system busy.
+    const int nowhere = open("/dev/null", O_RDWR | O_CLOEXEC);
+    if (nowhere >= 0) {
+      for (const int standard : {0, 1, 2}) dup2(nowhere, standard);
+      if (nowhere > 2) close(nowhere);
+    }
+    static_cast<void>(!chdir("/"));
+  }
+  static_cast<void>(!write(to_parent_, &byte, 1));
+  close(to_parent_);
+  to_parent_ = -1;
+}
+
+pid_file::~pid_file() {
+  if (!path_.empty()) unlink(path_.c_str());
+}
+
+std::string pid_file::write(const std::string& path) {
+  if (path.empty()) return {};
+  const std::string temporary = path + ".new";
+  std::FILE* const file = std::fopen(temporary.c_str(), "w");
+  if (file == nullptr) return failure("cannot write the pid file " + path);
+  const bool written = std::fprintf(file, "%ld\n", static_cast<long>(getpid())) > 0;
+  if (std::fclose(file) != 0 || !written || std::rename(temporary.c_str(), path.c_str()) != 0) {
+    std::string error = failure("cannot write the pid file " + path);
+    unlink(temporary.c_str());
+    return error;
+  }
+  // Absolute, because the background works in /.
+  char* const absolute = realpath(path.c_str(), nullptr);
+  path_ = absolute != nullptr ? absolute : path;
+  std::free(absolute);
+  return {};
+}
+
+}  // namespace scoot::server

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: MIT
+//
+// process: what a daemon does to itself. Each function returns an error text, empty if all went well.
+#pragma once
+
+#include <sys/types.h>
+
+#include <string>
+
+namespace scoot::server {
+
+struct account {
+  uid_t user = 0;
+  gid_t group = 0;
+  std::string name;  // empty: stay who we are
+};
+
+// Makes room for that many descriptors.
+[[nodiscard]] std::string raise_descriptor_limit(unsigned descriptors);
+
+// Looks a user up, if we are root and one is named.
+[[nodiscard]] std::string find_account(const std::string& name, account& out);
+[[nodiscard]] std::string become(const account& who);
+
+// Goes to the background. In the parent it never returns: that ends with the status that the child reports, or
+// status_software if the child dies first. In the child it returns, once; report_started() then lets the parent go.
+class background {
+ public:
+  background() = default;
+  background(const background&) = delete;
+  background& operator=(const background&) = delete;
+  ~background();
+  [[nodiscard]] std::string enter();
+  // Tells the parent to end with this status, and lets go of the terminal.
+  void report(int status) noexcept;
+
+ private:
+  int to_parent_ = -1;
+};
+
+// A file with our process id, removed when this goes.
+class pid_file {
+ public:
+  pid_file() = default;
+  pid_file(const pid_file&) = delete;
+  pid_file& operator=(const pid_file&) = delete;
+  ~pid_file();
+  [[nodiscard]] std::string write(const std::string& path);
+
+ private:
+  std::string path_;
+};
+
+}  // namespace scoot::server

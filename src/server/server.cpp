@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: MIT
+#include "server/server.hpp"
+
+#include <pthread.h>
+#include <spdlog/spdlog.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "scoot/cache.hpp"
+#include "scoot/version.h"
+#include "server/listener.hpp"
+#include "server/log.hpp"
+#include "server/process.hpp"
+#include "server/worker.hpp"
+
+namespace scoot::server {
+namespace {
+
+constexpr unsigned descriptors_besides = 32;  // listeners, loops, mailboxes, standard streams
+constexpr double mebibyte = 1024.0 * 1024.0;
+
+// SIGTERM and SIGINT as something to read; blocked for all threads started later.
+int end_signals() noexcept {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  std::signal(SIGPIPE, SIG_IGN);
+  return signalfd(-1, &signals, SFD_NONBLOCK | SFD_CLOEXEC);
+}
+
+int give_up(const std::string& error, int status) {
+  spdlog::error("{}", error);
+  return status;
+}
+
+void tell_start(const server_options& options, const listener& doors) {
+  std::string where;
+  for (const std::string& name : doors.names()) where += (where.empty() ? "" : ", ") + name;
+  spdlog::info("scootd {} listens on {}{}; {:g} MiB for everything it holds, {} threads, items up to {:g} MiB",
+               SCOOT_VERSION, where, doors.loopback_only() ? " (this machine only)" : "",
+               static_cast<double>(options.memory_bytes) / mebibyte, options.threads,
+               static_cast<double>(options.item_bytes_max) / mebibyte);
+  if (geteuid() == 0) spdlog::warn("running as root; -u gives the name of a user to become");
+}
+
+// Accepts until a signal comes. Connections go to the workers in turn.
+void accept_until_signalled(server_state& state, listener& doors, event_loop& loop, int signals,
+                            std::vector<std::unique_ptr<worker>>& workers) {
+  std::size_t next = 0;
+  for (;;) {
+    for (const epoll_event& event : loop.wait(doors.paused() ? listener::retry_ms : -1)) {
+      if (event.data.ptr == &doors) {
+        doors.accept(loop, state, [&](int descriptor) {
+          workers[next]->hand_over(descriptor);
+          next = (next + 1) % workers.size();
+        });
+        continue;
+      }
+      signalfd_siginfo which{};
+      if (read(signals, &which, sizeof which) == static_cast<ssize_t>(sizeof which)) {
+        spdlog::info("scootd ends on {}", which.ssi_signo == SIGTERM ? "SIGTERM" : "SIGINT");
+        return;
+      }
+    }
+    if (doors.paused()) doors.retry(loop, state);
+  }
+}
+
+int serve(const server_options& options, listener& doors, background& parent, int signals) {
+  cache_options cache_wants;
+  cache_wants.budget_bytes = options.memory_bytes;
+  cache_wants.item_bytes_max = options.item_bytes_max;
+  cache_wants.evict = options.evict;
+  const std::unique_ptr<cache> items = cache::create(cache_wants);
+  if (items == nullptr) return give_up("cannot make a cache of that size (-m)", status_os);
+
+  server_state state(*items, options);
+  event_loop loop;
+  std::vector<std::unique_ptr<worker>> workers;
+  for (unsigned i = 0; i < options.threads; ++i) {
+    workers.push_back(std::make_unique<worker>(state, state.counters[i]));
+    if (!workers.back()->start()) return give_up("cannot start the worker threads", status_os);
+  }
+  if (!loop.valid() || !loop.add(signals, nullptr, interest::read) || !doors.watch(loop)) {
+    return give_up("cannot watch the listening sockets", status_os);
+  }
+  tell_start(options, doors);
+  parent.report(status_ok);
+  accept_until_signalled(state, doors, loop, signals, workers);
+  for (const std::unique_ptr<worker>& one : workers) one->stop();
+  return status_ok;
+}
+
+int start(const server_options& options, background& parent) {
+  account who;
+  listener doors;
+  if (std::string error = raise_descriptor_limit(options.connections_max + 4 * options.threads + descriptors_besides);
+      !error.empty()) {
+    return give_up(error, status_os);
+  }
+  if (std::string error = find_account(options.user, who); !error.empty()) return give_up(error, status_usage);
+  if (std::string error = doors.open(options); !error.empty()) return give_up(error, status_os);
+  if (options.daemonise) {
+    if (std::string error = parent.enter(); !error.empty()) return give_up(error, status_os);
+    std::signal(SIGHUP, SIG_IGN);
+  }
+  if (!who.name.empty() && !options.unix_socket.empty()) {
+    if (chown(options.unix_socket.c_str(), who.user, who.group) != 0) {
+      return give_up("cannot give the unix socket to user '" + who.name + "'", status_os);
+    }
+  }
+  pid_file id;
+  if (std::string error = id.write(options.pid_file); !error.empty()) return give_up(error, status_os);
+  if (std::string error = become(who); !error.empty()) return give_up(error, status_os);
+  const int signals = end_signals();
+  if (signals < 0) return give_up("cannot watch for signals", status_os);
+  const int status = serve(options, doors, parent, signals);
+  close(signals);
+  return status;
+}
+
+}  // namespace
+
+int run_server(const server_options& options) {
+  start_log(options.verbosity);
+  background parent;
+  const int status = start(options, parent);
+  if (status != status_ok) parent.report(status);
+  return status;
+}
+
+}  // namespace scoot::server

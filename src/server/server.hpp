@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: MIT
+//
+// server: scootd from checked options to its end, in this order: limits, sockets, background, user, cache, workers.
+//
+// Whoever starts it with -d learns from the exit status whether it came up: the parent waits for that.
+#pragma once
+
+#include "server/options.hpp"
+
+namespace scoot::server {
+
+// Runs until SIGTERM or SIGINT. Returns the exit status; errors are told on standard error.
+[[nodiscard]] int run_server(const server_options& options);
+
+}  // namespace scoot::server

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: MIT
+//
+// server_state: what the workers, the acceptor and the stats command share.
+//
+// Counters that requests touch are one set per worker, each written by that worker alone (so plain loads and stores,
+// no locked instruction) and summed by whoever asks. Connections are counted by atomics: they come and go rarely.
+//
+// Ownership: belongs to the server; refers to its cache and options, which outlive it. Threads: any.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <mutex>
+#include <string_view>
+
+#include "scoot/cache.hpp"
+#include "server/options.hpp"
+#include "server/response_buffer.hpp"
+
+namespace scoot::server {
+
+// A counter that one thread raises and others read.
+class tally {
+ public:
+  void add(std::uint64_t amount = 1) noexcept {
+    value_.store(value_.load(std::memory_order_relaxed) + amount, std::memory_order_relaxed);
+  }
+  [[nodiscard]] std::uint64_t value() const noexcept { return value_.load(std::memory_order_relaxed); }
+
+ private:
+  std::atomic<std::uint64_t> value_{0};
+};
+
+struct alignas(64) worker_counters {
+  tally bytes_read;
+  tally bytes_written;
+  tally yields;         // a connection had more requests than its turn allows
+  tally held_reads;     // values sent from where they lie, each of which the cache counted as two gets
+  tally meta_commands;  // mn
+};
+
+struct worker_totals {
+  std::uint64_t bytes_read = 0;
+  std::uint64_t bytes_written = 0;
+  std::uint64_t yields = 0;
+  std::uint64_t held_reads = 0;
+  std::uint64_t meta_commands = 0;
+};
+
+class server_state {
+ public:
+  server_state(cache& the_items, const server_options& the_options);
+
+  cache& items;
+  const server_options& options;
+  const std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
+  std::atomic<int> verbosity;
+
+  std::atomic<std::uint64_t> connections_now{0};
+  std::atomic<std::uint64_t> connections_total{0};
+  std::atomic<std::uint64_t> connections_rejected{0};
+  std::atomic<bool> accepting{true};
+  std::atomic<std::uint64_t> accept_pauses{0};  // times that descriptors ran out
+  std::atomic<std::uint64_t> accept_paused_us{0};
+  std::atomic<std::uint32_t> flushed_at{0};  // uptime in seconds at the last flush_all
+
+  // One per worker thread; deque, so that they stay where they are.
+  std::deque<worker_counters> counters;
+
+  [[nodiscard]] worker_totals totals() const noexcept;  // since the last reset
+  void reset_totals() noexcept;
+  [[nodiscard]] std::uint32_t uptime_s() const noexcept;
+
+ private:
+  [[nodiscard]] worker_totals sum() const noexcept;
+
+  // Counters belong to their workers, so a reset notes where they stood instead of clearing them.
+  mutable std::mutex reset_lock_;
+  worker_totals at_reset_;
+};
+
+// Answers `stats` with these arguments, its last line included.
+void write_stats(server_state& state, std::string_view arguments, response_buffer& out) noexcept;
+
+}  // namespace scoot::server

@@ -1,0 +1,421 @@
+// SPDX-License-Identifier: MIT
+#include "server/session.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <limits>
+#include <utility>
+
+#include "server/decimal.hpp"
+#include "server/log.hpp"
+
+namespace scoot::server {
+namespace {
+
+constexpr std::string_view reply_end = "END\r\n";
+constexpr std::string_view reply_bad_chunk = "CLIENT_ERROR bad data chunk\r\n";
+constexpr std::string_view reply_too_large = "SERVER_ERROR object too large for cache\r\n";
+constexpr std::string_view reply_no_memory = "SERVER_ERROR out of memory storing object\r\n";
+constexpr std::string_view reply_not_numeric = "CLIENT_ERROR cannot increment or decrement non-numeric value\r\n";
+constexpr std::size_t item_line_bytes_max = 6 + key_bytes_max + 3 * (1 + decimal_bytes_max) + 2;
+
+store_mode mode_of(verb v) noexcept {
+  switch (v) {
+    case verb::add:
+      return store_mode::add;
+    case verb::replace:
+      return store_mode::replace;
+    case verb::append:
+      return store_mode::append;
+    case verb::prepend:
+      return store_mode::prepend;
+    case verb::cas:
+      return store_mode::compare_and_swap;
+    default:
+      return store_mode::set;
+  }
+}
+
+// "VALUE <key> <flags> <bytes>[ <cas>]\r\n"; returns its end. `to` has room for item_line_bytes_max.
+char* write_item_line(char* to, const item_view& item, bool with_cas) noexcept {
+  std::memcpy(to, "VALUE ", 6);
+  to += 6;
+  std::memcpy(to, item.key.data(), item.key.size());
+  to += item.key.size();
+  *to++ = ' ';
+  to = write_decimal(to, item.flags);
+  *to++ = ' ';
+  to = write_decimal(to, item.value.size());
+  if (with_cas) {
+    *to++ = ' ';
+    to = write_decimal(to, item.cas);
+  }
+  std::memcpy(to, "\r\n", 2);
+  return to + 2;
+}
+
+// A key that is too long makes a retrieval fail as a whole.
+bool has_long_key(std::string_view keys) noexcept {
+  for (;;) {
+    const std::string_view key = next_key(keys);
+    if (key.empty()) return false;
+    if (key.size() > key_bytes_max) return true;
+  }
+}
+
+}  // namespace
+
+session_progress session::run(const session_context& with, std::string_view input, unsigned& commands_left) noexcept {
+  const char* const first = input.data();
+  session_progress progress;
+  step next = step::again;
+  while (next == step::again) {
+    if (input.empty()) {
+      next = step::needs_input;
+      break;
+    }
+    if (with.out.full()) {
+      next = step::output_full;
+      break;
+    }
+    switch (phase_) {
+      case phase::start:
+        if (static_cast<unsigned char>(input.front()) == 0x80) {
+          refuse_binary(with, input);
+          next = step::close;
+          break;
+        }
+        phase_ = phase::command;
+        [[fallthrough]];
+      case phase::command:
+        if (commands_left == 0) {
+          progress.status = session_status::turn_over;
+          progress.used_bytes = static_cast<std::size_t>(input.data() - first);
+          return progress;
+        }
+        next = run_command(with, input);
+        if (next == step::again) --commands_left;
+        break;
+      case phase::retrieving:
+        next = resume_retrieval(with, input);
+        break;
+      case phase::value:
+        next = receive_value(input);
+        break;
+      case phase::value_end:
+        next = finish_value(with, input);
+        break;
+      case phase::swallowing:
+        next = swallow(input);
+        break;
+    }
+  }
+  progress.used_bytes = static_cast<std::size_t>(input.data() - first);
+  switch (next) {
+    case step::output_full:
+      progress.status = session_status::output_full;
+      break;
+    case step::close:
+      progress.status = session_status::close;
+      break;
+    default:
+      progress.status = session_status::needs_input;
+  }
+  return progress;
+}
+
+session::step session::run_command(const session_context& with, std::string_view& input) noexcept {
+  request what;
+  const parse_result parsed = parse_request(input, what);
+  if (parsed.status == parse_status::incomplete) return step::needs_input;
+  if (parsed.status == parse_status::hopeless) return step::close;
+  noreply_ = what.noreply;
+  verb_ = what.command;
+  if (with.state.verbosity.load(std::memory_order_relaxed) > 1) [[unlikely]] {
+    log_traffic('<', id_, input.substr(0, parsed.line_bytes));
+  }
+  if (parsed.status == parse_status::invalid) {
+    reply(with, parsed.error);
+    input.remove_prefix(parsed.line_bytes);
+    return step::again;
+  }
+  if (is_retrieval(what.command)) {
+    if (what.command >= verb::gat) expires_at_ = expiry_of(what.exptime, with.state.items.now());
+    return run_retrieval(with, what.arguments, input, parsed.line_bytes);
+  }
+  if (is_store(what.command)) return run_store(with, what, input, parsed.line_bytes);
+  return execute(with, what, input, parsed.line_bytes);
+}
+
+session::step session::execute(const session_context& with, const request& what, std::string_view& input,
+                               std::size_t line_bytes) noexcept {
+  cache& items = with.state.items;
+  step next = step::again;
+  switch (what.command) {
+    case verb::remove:
+      reply(with, items.remove(what.key) == cache_status::ok ? "DELETED\r\n" : "NOT_FOUND\r\n");
+      break;
+    case verb::increment:
+    case verb::decrement:
+      run_arithmetic(with, what);
+      break;
+    case verb::touch: {
+      const std::uint32_t expires_at = expiry_of(what.exptime, items.now());
+      reply(with, items.touch(what.key, expires_at) == cache_status::ok ? "TOUCHED\r\n" : "NOT_FOUND\r\n");
+      break;
+    }
+    case verb::flush_all:
+      run_flush_all(with, what);
+      break;
+    case verb::verbosity:
+      with.state.verbosity.store(static_cast<int>(std::min<std::uint64_t>(what.number, 2)), std::memory_order_relaxed);
+      set_log_verbosity(with.state.verbosity.load(std::memory_order_relaxed));
+      reply(with, "OK\r\n");
+      break;
+    case verb::memory_limit:
+      reply(with, items.set_budget(static_cast<std::size_t>(what.number) << 20)
+                      ? "OK\r\n"
+                      : "MEMLIMIT_ADJUST_FAILED out of bounds or unable to adjust\r\n");
+      break;
+    case verb::meta_noop:
+      with.counters.meta_commands.add();
+      reply(with, "MN\r\n");
+      break;
+    case verb::version:
+      reply(with, "VERSION ");
+      reply(with, protocol_version);
+      reply(with, "\r\n");
+      break;
+    case verb::stats:
+      write_stats(with.state, what.arguments, with.out);
+      break;
+    case verb::shutdown:
+      reply(with, "ERROR: shutdown not enabled\r\n");
+      break;
+    default:  // quit
+      next = step::close;
+  }
+  input.remove_prefix(line_bytes);
+  return next;
+}
+
+session::step session::run_store(const session_context& with, const request& what, std::string_view& input,
+                                 std::size_t line_bytes) noexcept {
+  cache& items = with.state.items;
+  const std::size_t value_bytes = what.value_bytes;
+  const std::string_view block = input.substr(line_bytes);
+  const bool whole = block.size() >= value_bytes + 2;
+  if (!whole && value_bytes < in_place_bytes_min) return step::needs_input;  // come again with the line and all of it
+  store_options options;
+  options.mode = mode_of(what.command);
+  options.flags = what.flags;
+  options.expires_at = expiry_of(what.exptime, what.exptime == 0 ? 0 : items.now());
+  options.cas = what.number;
+  if (whole) {
+    // As memcached does: whatever is there instead of the end of line is used up with the block.
+    if (std::memcmp(block.data() + value_bytes, "\r\n", 2) == 0) {
+      reply_stored(with, items.store(what.key, block.substr(0, value_bytes), options), value_bytes);
+    } else {
+      reply(with, reply_bad_chunk);
+    }
+    input.remove_prefix(line_bytes + value_bytes + 2);
+    return step::again;
+  }
+  cache_status status = cache_status::ok;
+  incoming_ = items.reserve(what.key, value_bytes, options, status);
+  input.remove_prefix(line_bytes);
+  if (!incoming_) {
+    reply(with, status == cache_status::too_large ? reply_too_large : reply_no_memory);
+    swallow_bytes_ = value_bytes + 2;
+    phase_ = phase::swallowing;
+    return step::again;
+  }
+  store_options_ = options;
+  value_received_ = 0;
+  phase_ = phase::value;
+  return step::again;
+}
+
+session::step session::receive_value(std::string_view& input) noexcept {
+  const room to = value_room();
+  const std::size_t bytes = std::min(to.bytes, input.size());
+  std::memcpy(to.data, input.data(), bytes);
+  input.remove_prefix(bytes);
+  value_arrived(bytes);
+  return step::again;
+}
+
+void session::value_arrived(std::size_t bytes) noexcept {
+  value_received_ += bytes;
+  if (value_received_ == incoming_.value_bytes()) phase_ = phase::value_end;
+}
+
+session::step session::finish_value(const session_context& with, std::string_view& input) noexcept {
+  if (input.size() < 2) return step::needs_input;
+  phase_ = phase::command;
+  if (std::memcmp(input.data(), "\r\n", 2) == 0) {
+    const std::size_t value_bytes = incoming_.value_bytes();
+    reply_stored(with, with.state.items.commit(std::move(incoming_), store_options_), value_bytes);
+  } else {
+    reply(with, reply_bad_chunk);
+  }
+  incoming_.reset();
+  input.remove_prefix(2);
+  return step::again;
+}
+
+session::step session::swallow(std::string_view& input) noexcept {
+  const std::size_t bytes = std::min(swallow_bytes_, input.size());
+  input.remove_prefix(bytes);
+  swallow_bytes_ -= bytes;
+  if (swallow_bytes_ == 0) phase_ = phase::command;
+  return step::again;
+}
+
+session::step session::resume_retrieval(const session_context& with, std::string_view& input) noexcept {
+  const void* const newline = std::memchr(input.data(), '\n', input.size());
+  if (newline == nullptr) return step::needs_input;  // not reached: the caller keeps what was not used
+  const auto length = static_cast<std::size_t>(static_cast<const char*>(newline) - input.data());
+  std::string_view keys = input.substr(0, length);
+  if (!keys.empty() && keys.back() == '\r') keys.remove_suffix(1);
+  keys = keys.substr(0, keys.find('\0'));
+  return run_retrieval(with, keys, input, length + 1);
+}
+
+session::step session::run_retrieval(const session_context& with, std::string_view keys, std::string_view& input,
+                                     std::size_t line_bytes) noexcept {
+  const response_buffer::mark before = with.out.position();
+  for (;;) {
+    const std::string_view key = next_key(keys);
+    if (key.empty()) break;
+    bool refused = key.size() > key_bytes_max;
+    if (!refused) [[likely]] {
+      retrieve(with, key);
+      if (!with.out.full()) [[likely]]
+        continue;
+      // What is sent cannot be taken back, so see first whether the rest is good.
+      refused = phase_ != phase::retrieving && has_long_key(keys);
+      if (!refused) {
+        phase_ = phase::retrieving;
+        input.remove_prefix(static_cast<std::size_t>(keys.data() - input.data()));
+        return step::output_full;
+      }
+    }
+    with.out.roll_back(before);
+    reply(with, reply_bad_format);
+    phase_ = phase::command;
+    input.remove_prefix(line_bytes);
+    return step::again;
+  }
+  reply(with, reply_end);
+  phase_ = phase::command;
+  input.remove_prefix(line_bytes);
+  return step::again;
+}
+
+void session::retrieve(const session_context& with, std::string_view key) noexcept {
+  response_buffer& out = with.out;
+  const bool with_cas = verb_ == verb::gets || verb_ == verb::gats;
+  read_options options;
+  options.cas = with_cas;
+  if (verb_ >= verb::gat) options.touch = expires_at_;
+  bool large = false;
+  const auto copy = [&out, &large, with_cas](const item_view& item) noexcept {
+    if (item.value.size() >= response_buffer::held_value_bytes_min) {
+      large = true;
+      return;
+    }
+    char* to = out.room(item_line_bytes_max + item.value.size() + 2);
+    if (to == nullptr) return;
+    to = write_item_line(to, item, with_cas);
+    std::memcpy(to, item.value.data(), item.value.size());
+    to += item.value.size();
+    std::memcpy(to, "\r\n", 2);
+    out.finish(to + 2);
+  };
+  with.state.items.get(key, copy, options);
+  if (!large) [[likely]]
+    return;
+  options.touch.reset();
+  pinned_item item = with.state.items.pin(key, options);
+  with.counters.held_reads.add();
+  if (!item) return;  // gone meanwhile
+  char* to = out.room(item_line_bytes_max);
+  if (to == nullptr) return;
+  out.finish(write_item_line(to, item.view(), with_cas));
+  out.append_held(std::move(item));
+  out.append("\r\n");
+}
+
+void session::run_arithmetic(const session_context& with, const request& what) noexcept {
+  const arithmetic_options options{what.number, what.command == verb::decrement};
+  const arithmetic_result result = with.state.items.arithmetic(what.key, options);
+  switch (result.status) {
+    case cache_status::ok: {
+      char text[decimal_bytes_max + 2];
+      char* end = write_decimal(text, result.value);
+      std::memcpy(end, "\r\n", 2);
+      reply(with, {text, static_cast<std::size_t>(end + 2 - text)});
+      break;
+    }
+    case cache_status::not_found:
+      reply(with, "NOT_FOUND\r\n");
+      break;
+    case cache_status::not_numeric:
+      reply(with, reply_not_numeric);
+      break;
+    default:
+      reply(with, "SERVER_ERROR out of memory\r\n");
+  }
+}
+
+void session::run_flush_all(const session_context& with, const request& what) noexcept {
+  cache& items = with.state.items;
+  items.flush(what.exptime > 0 ? expiry_of(what.exptime, items.now()) : 0);
+  with.state.flushed_at.store(with.state.uptime_s(), std::memory_order_relaxed);
+  reply(with, "OK\r\n");
+}
+
+// The binary protocol is not spoken here: its clients get an answer of its form, status "unknown command", and the
+// connection ends.
+void session::refuse_binary(const session_context& with, std::string_view input) noexcept {
+  constexpr std::string_view text = "binary protocol not supported";
+  char header[24] = {};
+  header[0] = static_cast<char>(0x81);
+  if (input.size() > 1) header[1] = input[1];  // opcode
+  header[7] = static_cast<char>(0x81);         // status
+  header[11] = static_cast<char>(text.size());
+  if (input.size() >= 16) std::memcpy(header + 12, input.data() + 12, 4);  // opaque
+  with.out.append({header, sizeof header});
+  with.out.append(text);
+}
+
+void session::reply(const session_context& with, std::string_view text) noexcept {
+  if (with.state.verbosity.load(std::memory_order_relaxed) > 1) [[unlikely]] {
+    log_traffic('>', id_, text);
+  }
+  if (!noreply_) with.out.append(text);
+}
+
+void session::reply_stored(const session_context& with, cache_status status, std::size_t value_bytes) noexcept {
+  switch (status) {
+    case cache_status::ok:
+      return reply(with, "STORED\r\n");
+    case cache_status::not_stored:
+      return reply(with, "NOT_STORED\r\n");
+    case cache_status::exists:
+      return reply(with, "EXISTS\r\n");
+    case cache_status::not_found:
+      return reply(with, "NOT_FOUND\r\n");
+    case cache_status::too_large: {
+      // memcached says no more than this when it is the sum that is too large.
+      const bool sum = (verb_ == verb::append || verb_ == verb::prepend) &&
+                       value_bytes + key_bytes_max < with.state.options.item_bytes_max;
+      return reply(with, sum ? "NOT_STORED\r\n" : reply_too_large);
+    }
+    default:
+      return reply(with, reply_no_memory);
+  }
+}
+
+}  // namespace scoot::server

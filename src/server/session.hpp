@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: MIT
+//
+// session: what one client has said so far, and carrying it out. No I/O: bytes in, responses out.
+//
+//     command --get...--> retrieving (only while a long list of keys waits for room in the output)
+//        |----set...----> value ----> value_end ----> command     (only when the block is large and not all here)
+//        |----too large-> swallowing -----------------^
+//
+// A session needs no buffer of its own. run() is given the bytes at hand and says how many it used; the caller keeps
+// the rest and comes again with more behind them. While a large value arrives, value_room() is the memory it goes to,
+// so that the socket can be read straight into the item.
+//
+// Ownership: one per connection; holds at most one item under construction, which must be gone before the cache is.
+// Threads: one at a time. Cost: nothing is allocated per request.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+#include "scoot/cache.hpp"
+#include "server/protocol.hpp"
+#include "server/response_buffer.hpp"
+#include "server/server_state.hpp"
+
+namespace scoot::server {
+
+// What a session works with: its worker's.
+struct session_context {
+  server_state& state;
+  worker_counters& counters;
+  response_buffer& out;
+};
+
+enum class session_status : unsigned char {
+  needs_input,  // all that can be done with these bytes is done
+  output_full,  // send what is there, then come again with the bytes not used
+  turn_over,    // as many commands were carried out as the turn allowed; bytes are left
+  close,        // send what is there, then close
+};
+
+struct session_progress {
+  session_status status = session_status::needs_input;
+  std::size_t used_bytes = 0;
+};
+
+class session {
+ public:
+  // Blocks of at least this size that are not all at hand are received in place rather than buffered.
+  static constexpr std::size_t in_place_bytes_min = std::size_t{8} << 10;
+
+  explicit session(int id) noexcept : id_(id) {}
+
+  // Carries out what `input` holds, at most `commands_left` commands (which it lowers), while the output has room.
+  session_progress run(const session_context& with, std::string_view input, unsigned& commands_left) noexcept;
+
+  struct room {
+    char* data = nullptr;
+    std::size_t bytes = 0;
+  };
+  // Where the next bytes of input belong if they are part of a large value; nowhere (0 bytes) otherwise.
+  [[nodiscard]] room value_room() const noexcept {
+    if (phase_ != phase::value) return {};
+    return {incoming_.value() + value_received_, incoming_.value_bytes() - value_received_};
+  }
+  // So many bytes were put into value_room().
+  void value_arrived(std::size_t bytes) noexcept;
+
+  // True if the client is not in the middle of something.
+  [[nodiscard]] bool idle() const noexcept { return phase_ <= phase::command; }
+
+ private:
+  enum class phase : unsigned char { start, command, retrieving, value, value_end, swallowing };
+  enum class step : unsigned char { again, needs_input, output_full, close };
+
+  step run_command(const session_context& with, std::string_view& input) noexcept;
+  step execute(const session_context& with, const request& what, std::string_view& input,
+               std::size_t line_bytes) noexcept;
+  step run_store(const session_context& with, const request& what, std::string_view& input,
+                 std::size_t line_bytes) noexcept;
+  step resume_retrieval(const session_context& with, std::string_view& input) noexcept;
+  step run_retrieval(const session_context& with, std::string_view keys, std::string_view& input,
+                     std::size_t line_bytes) noexcept;
+  void retrieve(const session_context& with, std::string_view key) noexcept;
+  step receive_value(std::string_view& input) noexcept;
+  step finish_value(const session_context& with, std::string_view& input) noexcept;
+  step swallow(std::string_view& input) noexcept;
+  static void refuse_binary(const session_context& with, std::string_view input) noexcept;
+  void run_arithmetic(const session_context& with, const request& what) noexcept;
+  void run_flush_all(const session_context& with, const request& what) noexcept;
+  void reply(const session_context& with, std::string_view text) noexcept;
+  void reply_stored(const session_context& with, cache_status status, std::size_t value_bytes) noexcept;
+
+  int id_ = 0;  // for messages
+  phase phase_ = phase::start;
+  bool noreply_ = false;
+  verb verb_ = verb::quit;        // of the command under way
+  std::uint32_t expires_at_ = 0;  // gat, gats
+  store_options store_options_;   // value
+  pending_item incoming_;
+  std::size_t value_received_ = 0;
+  std::size_t swallow_bytes_ = 0;
+};
+
+}  // namespace scoot::server

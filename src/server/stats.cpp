@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: MIT
+//
+// What `stats` answers: memcached's names, and of those only what is true here. Items have no size classes; where
+// memcached's tools expect some, all items are one class, number 1.
+
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <ctime>
+#include <vector>
+
+#include "scoot/cache.hpp"
+#include "server/decimal.hpp"
+#include "server/protocol.hpp"
+#include "server/server_state.hpp"
+
+namespace scoot::server {
+namespace {
+
+class stat_lines {
+ public:
+  explicit stat_lines(response_buffer& out) noexcept : out_(out) {}
+  void add(std::string_view name, std::string_view value) noexcept {
+    out_.append("STAT ");
+    out_.append(name);
+    out_.append(" ");
+    out_.append(value);
+    out_.append("\r\n");
+  }
+  void add(std::string_view name, std::uint64_t value) noexcept {
+    char text[decimal_bytes_max];
+    add(name, std::string_view(text, static_cast<std::size_t>(write_decimal(text, value) - text)));
+  }
+  void add_time(std::string_view name, const timeval& value) noexcept {
+    char text[32];
+    const int bytes = std::snprintf(text, sizeof text, "%ld.%06ld", static_cast<long>(value.tv_sec),
+                                    static_cast<long>(value.tv_usec));
+    add(name, std::string_view(text, static_cast<std::size_t>(bytes)));
+  }
+  void end() noexcept { out_.append("END\r\n"); }
+
+ private:
+  response_buffer& out_;
+};
+
+void write_server(const server_state& state, stat_lines& to) noexcept {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  to.add("pid", static_cast<std::uint64_t>(getpid()));
+  to.add("uptime", state.uptime_s());
+  to.add("time", static_cast<std::uint64_t>(std::time(nullptr)));
+  to.add("version", protocol_version);
+  to.add("pointer_size", 8 * sizeof(void*));
+  to.add_time("rusage_user", usage.ru_utime);
+  to.add_time("rusage_system", usage.ru_stime);
+  to.add("max_connections", state.options.connections_max);
+  const std::uint64_t connections = state.connections_now.load(std::memory_order_relaxed);
+  to.add("curr_connections", connections);
+  to.add("total_connections", state.connections_total.load(std::memory_order_relaxed));
+  to.add("rejected_connections", state.connections_rejected.load(std::memory_order_relaxed));
+  to.add("connection_structures", connections);
+}
+
+void write_operations(const cache_stats& c, const worker_totals& totals, stat_lines& to) noexcept {
+  // A value that is sent from where it lies was looked up twice.
+  const std::uint64_t gets = c.gets - std::min(c.gets, totals.held_reads);
+  const std::uint64_t get_hits = c.get_hits - std::min(c.get_hits, totals.held_reads);
+  to.add("cmd_get", gets);
+  to.add("cmd_set", c.sets);
+  to.add("cmd_flush", c.flushes);
+  to.add("cmd_touch", c.touches);
+  to.add("cmd_meta", totals.meta_commands);
+  to.add("get_hits", get_hits);
+  to.add("get_misses", gets - std::min(gets, get_hits));
+  to.add("get_expired", c.get_expired);
+  to.add("get_flushed", c.get_flushed);
+  to.add("delete_misses", c.deletes - std::min(c.deletes, c.delete_hits));
+  to.add("delete_hits", c.delete_hits);
+  to.add("incr_misses", c.increments - std::min(c.increments, c.increment_hits));
+  to.add("incr_hits", c.increment_hits);
+  to.add("decr_misses", c.decrements - std::min(c.decrements, c.decrement_hits));
+  to.add("decr_hits", c.decrement_hits);
+  to.add("cas_misses", c.cas_misses);
+  to.add("cas_hits", c.cas_hits);
+  to.add("cas_badval", c.cas_badval);
+  to.add("touch_hits", c.touch_hits);
+  to.add("touch_misses", c.touches - std::min(c.touches, c.touch_hits));
+  to.add("store_too_large", c.store_too_large);
+  to.add("store_no_memory", c.store_no_memory);
+}
+
+void write_general(const server_state& state, stat_lines& to) noexcept {
+  const cache_stats c = state.items.stats();
+  const worker_totals totals = state.totals();
+  write_server(state, to);
+  write_operations(c, totals, to);
+  to.add("bytes_read", totals.bytes_read);
+  to.add("bytes_written", totals.bytes_written);
+  to.add("limit_maxbytes", c.budget_bytes);
+  to.add("accepting_conns", state.accepting.load(std::memory_order_relaxed) ? 1 : 0);
+  to.add("listen_disabled_num", state.accept_pauses.load(std::memory_order_relaxed));
+  to.add("time_in_listen_disabled_us", state.accept_paused_us.load(std::memory_order_relaxed));
+  to.add("threads", state.options.threads);
+  to.add("conn_yields", totals.yields);
+  to.add("hash_bytes", c.index_bytes);
+  to.add("bytes", c.item_bytes);
+  to.add("curr_items", c.items);
+  to.add("total_items", c.items_stored);
+  to.add("evicted_unfetched", c.evicted_unread);
+  to.add("evictions", c.evictions);
+  to.add("reclaimed", c.reclaimed + c.expired);
+  to.add("bytes_held", c.pool.held_bytes);
+  to.add("bytes_moved", c.heap.bytes_moved);
+  to.add("bytes_in_holes", c.heap.hole_bytes);
+  to.add("shards", c.shards);
+}
+
+void write_settings(const server_state& state, stat_lines& to) noexcept {
+  const server_options& o = state.options;
+  const cache_stats c = state.items.stats();
+  std::string_view interface = "NULL";
+  std::string_view port = "0";
+  if (!o.listen.empty()) {
+    interface = o.listen.front().host;
+    port = o.listen.front().port;
+  }
+  std::array<char, 8> mask{};
+  std::snprintf(mask.data(), mask.size(), "%o", o.unix_mask);
+  to.add("maxbytes", c.budget_bytes);
+  to.add("maxconns", o.connections_max);
+  to.add("tcpport", port);
+  to.add("udpport", 0);
+  to.add("inter", interface);
+  to.add("verbosity", static_cast<std::uint64_t>(state.verbosity.load(std::memory_order_relaxed)));
+  to.add("oldest", state.flushed_at.load(std::memory_order_relaxed));
+  to.add("evictions", o.evict ? "on" : "off");
+  to.add("domain_socket", o.unix_socket.empty() ? "NULL" : o.unix_socket);
+  to.add("umask", mask.data());
+  to.add("shutdown_command", "no");
+  to.add("num_threads", o.threads);
+  to.add("detail_enabled", "no");
+  to.add("reqs_per_event", o.requests_per_event);
+  to.add("cas_enabled", "yes");
+  to.add("tcp_backlog", static_cast<std::uint64_t>(o.backlog));
+  to.add("binding_protocol", "ascii");
+  to.add("auth_enabled_sasl", "no");
+  to.add("auth_enabled_ascii", "no");
+  to.add("item_size_max", o.item_bytes_max);
+  to.add("maxconns_fast", "yes");
+  to.add("flush_enabled", "yes");
+  to.add("dump_enabled", "no");
+  to.add("idle_timeout", 0);
+  to.add("ssl_enabled", "no");
+}
+
+void write_items(const server_state& state, stat_lines& to) noexcept {
+  const cache_stats c = state.items.stats();
+  if (c.items == 0) return;
+  to.add("items:1:number", c.items);
+  to.add("items:1:mem_requested", c.item_bytes);
+  to.add("items:1:evicted", c.evictions);
+  to.add("items:1:evicted_unfetched", c.evicted_unread);
+  to.add("items:1:outofmemory", c.store_no_memory);
+  to.add("items:1:reclaimed", c.reclaimed + c.expired);
+}
+
+void write_slabs(const server_state& state, stat_lines& to) noexcept {
+  const cache_stats c = state.items.stats();
+  const worker_totals totals = state.totals();
+  if (c.items != 0) {
+    to.add("1:total_pages", c.pool.pages);
+    to.add("1:used_chunks", c.items);
+    to.add("1:mem_requested", c.item_bytes);
+    to.add("1:get_hits", c.get_hits - std::min(c.get_hits, totals.held_reads));
+    to.add("1:cmd_set", c.sets);
+    to.add("1:delete_hits", c.delete_hits);
+    to.add("1:incr_hits", c.increment_hits);
+    to.add("1:decr_hits", c.decrement_hits);
+    to.add("1:cas_hits", c.cas_hits);
+    to.add("1:cas_badval", c.cas_badval);
+    to.add("1:touch_hits", c.touch_hits);
+  }
+  to.add("active_slabs", c.items == 0 ? 0 : 1);
+  to.add("total_malloced", c.pool.held_bytes);
+}
+
+// Items by the size of key and value, in steps of 32 bytes: a walk over all of them.
+void write_sizes(const server_state& state, stat_lines& to) {
+  constexpr std::size_t step = 32;
+  std::vector<std::uint64_t> counts;
+  state.items.for_each([&counts](const item_view& item) noexcept {
+    const std::size_t bucket = (item.key.size() + item.value.size() + step - 1) / step;
+    if (bucket >= counts.size()) counts.resize(bucket + 1);
+    ++counts[bucket];
+  });
+  for (std::size_t bucket = 0; bucket < counts.size(); ++bucket) {
+    if (counts[bucket] == 0) continue;
+    char name[decimal_bytes_max];
+    to.add({name, static_cast<std::size_t>(write_decimal(name, bucket * step) - name)}, counts[bucket]);
+  }
+}
+
+worker_totals operator-(const worker_totals& a, const worker_totals& b) noexcept {
+  return {a.bytes_read - b.bytes_read, a.bytes_written - b.bytes_written, a.yields - b.yields,
+          a.held_reads - b.held_reads, a.meta_commands - b.meta_commands};
+}
+
+}  // namespace
+
+server_state::server_state(cache& the_items, const server_options& the_options)
+    : items(the_items), options(the_options), verbosity(the_options.verbosity), counters(the_options.threads) {}
+
+std::uint32_t server_state::uptime_s() const noexcept {
+  const auto up = std::chrono::steady_clock::now() - started;
+  return static_cast<std::uint32_t>(std::chrono::duration_cast<std::chrono::seconds>(up).count());
+}
+
+worker_totals server_state::sum() const noexcept {
+  worker_totals result;
+  for (const worker_counters& one : counters) {
+    result.bytes_read += one.bytes_read.value();
+    result.bytes_written += one.bytes_written.value();
+    result.yields += one.yields.value();
+    result.held_reads += one.held_reads.value();
+    result.meta_commands += one.meta_commands.value();
+  }
+  return result;
+}
+
+worker_totals server_state::totals() const noexcept {
+  const std::lock_guard hold(reset_lock_);
+  return sum() - at_reset_;
+}
+
+void server_state::reset_totals() noexcept {
+  const std::lock_guard hold(reset_lock_);
+  at_reset_ = sum();
+}
+
+void write_stats(server_state& state, std::string_view arguments, response_buffer& out) noexcept {
+  const std::string_view what = next_key(arguments);
+  stat_lines lines(out);
+  if (what.empty()) {
+    write_general(state, lines);
+  } else if (what == "settings") {
+    write_settings(state, lines);
+  } else if (what == "items") {
+    write_items(state, lines);
+  } else if (what == "slabs") {
+    write_slabs(state, lines);
+  } else if (what == "sizes") {
+    write_sizes(state, lines);
+  } else if (what == "reset") {
+    state.items.reset_stats();
+    state.reset_totals();
+    state.connections_total.store(0, std::memory_order_relaxed);
+    state.connections_rejected.store(0, std::memory_order_relaxed);
+    out.append("RESET\r\n");
+    return;
+  } else {
+    // As memcached says when dumps are switched off.
+    out.append(what == "cachedump" ? "CLIENT_ERROR stats cachedump not allowed\r\n" : reply_error);
+    return;
+  }
+  lines.end();
+}
+
+}  // namespace scoot::server

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: MIT
+//
+// worker: a thread that serves its share of the connections.
+//
+// It waits in an event loop of its own, and has one read buffer and one response buffer for all its connections. New
+// connections come through a mailbox, an event descriptor and a list. Connections with more requests than their turn
+// allows stand in a line that is served again after each round of events.
+//
+// Ownership: owns its connections; stop() ends the thread and closes them, and must come before the cache is destroyed.
+// Threads: hand_over() and stop() by any; the rest is the worker's own.
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "server/connection.hpp"
+#include "server/event_loop.hpp"
+#include "server/server_state.hpp"
+
+namespace scoot::server {
+
+class worker {
+ public:
+  static constexpr std::size_t read_bytes_max = std::size_t{64} << 10;
+
+  worker(server_state& state, worker_counters& counters);
+  worker(const worker&) = delete;
+  worker& operator=(const worker&) = delete;
+  ~worker() { stop(); }
+
+  // Starts the thread. False if the system refuses a descriptor.
+  [[nodiscard]] bool start();
+  void stop() noexcept;
+
+  // Gives a connected, non-blocking socket to the worker, which closes it in the end and then lowers
+  // server_state::connections_now.
+  void hand_over(int descriptor) noexcept;
+
+ private:
+  void run() noexcept;
+  void take_mail() noexcept;
+  void adopt(int descriptor) noexcept;
+  void settle(connection& c, connection::state next) noexcept;
+  void forget(connection& c) noexcept;
+
+  server_state& state_;
+  response_buffer out_;
+  std::unique_ptr<char[]> read_buffer_;
+  connection_context context_;
+  event_loop loop_;
+  std::vector<std::unique_ptr<connection>> connections_;
+  std::vector<connection*> ready_;  // those whose turn was over
+  std::vector<connection*> turn_;   // of this round
+
+  int mailbox_event_ = -1;
+  std::mutex mailbox_lock_;
+  std::vector<int> mailbox_;  // descriptors
+  bool stopping_ = false;     // under mailbox_lock_
+  bool stopped_ = false;
+  std::thread thread_;
+};
+
+}  // namespace scoot::server
