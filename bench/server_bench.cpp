@@ -260,6 +260,11 @@ int run_server_bench(server_bench_options o, json_rows& rows) {
     o.seconds = std::min(o.seconds, 0.1);
     o.load_memory_mib = 64;
     o.fill_memory_mib = 16;
+    if (o.cells.empty()) {
+      for (const load_cell& c : load_cells) o.cells.emplace_back(c.name);
+      for (const std::size_t v : {std::size_t{100}, std::size_t{1024}})
+        o.cells.insert(o.cells.end(), {fill_name(v), rss_name(v)});
+    }
   }
   if (o.scootd.empty()) o.scootd = scootd_beside_this();
   const core_pair cores = choose_cores();
