@@ -34,6 +34,10 @@ char* reserve(std::size_t bytes, std::size_t alignment) noexcept {
   if (bytes + extra < bytes) return nullptr;
   void* got = mmap(nullptr, bytes + extra, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (got == MAP_FAILED) return nullptr;
+#ifdef MADV_NOHUGEPAGE
+  // What is resident is counted by OS pages: a huge page behind one touch would not be. Refused where there are none.
+  (void)madvise(got, bytes + extra, MADV_NOHUGEPAGE);
+#endif
   char* first = static_cast<char*>(got);
   if (extra == 0) return first;
   const auto address = reinterpret_cast<std::uintptr_t>(first);
@@ -51,15 +55,6 @@ bool make_usable(char* address, std::size_t bytes) noexcept {
 bool give_back(char* address, std::size_t bytes) noexcept {
   if (must_fail()) return false;
   return madvise(address, bytes, MADV_DONTNEED) == 0;
-}
-
-void populate(char* address, std::size_t bytes) noexcept {
-#ifdef MADV_POPULATE_WRITE
-  (void)madvise(address, bytes, MADV_POPULATE_WRITE);
-#else
-  (void)address;
-  (void)bytes;
-#endif
 }
 
 void unreserve(char* address, std::size_t bytes) noexcept { munmap(address, bytes); }

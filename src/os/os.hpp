@@ -15,7 +15,8 @@ namespace scoot::os {
 // The size of an OS page in bytes; constant.
 [[nodiscard]] std::size_t page_bytes() noexcept;
 
-// Address space that holds nothing and cannot be touched yet, aligned to a power of two. Null if refused.
+// Address space that holds nothing and cannot be touched yet, aligned to a power of two, without transparent huge
+// pages. Null if refused.
 [[nodiscard]] char* reserve(std::size_t bytes, std::size_t alignment) noexcept;
 
 // Makes reserved address space usable: zero-filled, and resident only where it is touched.
@@ -23,10 +24,6 @@ namespace scoot::os {
 
 // Gives the memory behind usable address space back to the OS; it reads as zeros afterwards. False: it is still held.
 [[nodiscard]] bool give_back(char* address, std::size_t bytes) noexcept;
-
-// Makes usable address space resident at once: several OS pages for less than a fault each. Advice: nothing depends on
-// its success.
-void populate(char* address, std::size_t bytes) noexcept;
 
 // Returns address space got from reserve, with all behind it. A refusal leaks it.
 void unreserve(char* address, std::size_t bytes) noexcept;
