@@ -310,7 +310,8 @@ class Connection:
         if self.buffer:
             return False
         try:
-            return self.socket.recv(1) == b""
+            self.buffer += self.socket.recv(1 << 16)
+            return not self.buffer
         except (ConnectionResetError, BrokenPipeError):
             return True
         except TimeoutError:
