@@ -28,7 +28,7 @@ namespace scoot::server {
 class response_buffer {
  public:
   // A value of fewer bytes is copied into the buffer, a larger one held in the cache and sent from there.
-  static constexpr std::size_t held_value_bytes_min = std::size_t{32} << 10;
+  static constexpr std::size_t held_value_bytes_min = std::size_t{16} << 10;
   // Where a buffer is full: it should be sent before the next command is carried out.
   static constexpr std::size_t full_bytes = std::size_t{64} << 10;
   static constexpr std::size_t full_held_bytes = std::size_t{1} << 20;

@@ -38,7 +38,6 @@ struct alignas(64) worker_counters {
   tally bytes_read;
   tally bytes_written;
   tally yields;         // a connection had more requests than its turn allows
-  tally held_reads;     // values sent from where they lie, each of which the cache counted as two gets
   tally meta_commands;  // mn
 };
 
@@ -46,7 +45,6 @@ struct worker_totals {
   std::uint64_t bytes_read = 0;
   std::uint64_t bytes_written = 0;
   std::uint64_t yields = 0;
-  std::uint64_t held_reads = 0;
   std::uint64_t meta_commands = 0;
 };
 

@@ -2,6 +2,7 @@
 #include "server/session.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <limits>
 #include <utility>
@@ -17,6 +18,7 @@ constexpr std::string_view reply_bad_chunk = "CLIENT_ERROR bad data chunk\r\n";
 constexpr std::string_view reply_too_large = "SERVER_ERROR object too large for cache\r\n";
 constexpr std::string_view reply_no_memory = "SERVER_ERROR out of memory storing object\r\n";
 constexpr std::string_view reply_not_numeric = "CLIENT_ERROR cannot increment or decrement non-numeric value\r\n";
+constexpr std::size_t keys_together_max = 32;  // looked up at once
 constexpr std::size_t item_line_bytes_max = 6 + key_bytes_max + 3 * (1 + decimal_bytes_max) + 2;
 
 store_mode mode_of(verb v) noexcept {
@@ -285,14 +287,26 @@ session::step session::resume_retrieval(const session_context& with, std::string
 session::step session::run_retrieval(const session_context& with, std::string_view keys, std::string_view& input,
                                      std::size_t line_bytes) noexcept {
   const response_buffer::mark before = with.out.position();
+  std::size_t batch = keys_together_max;
   for (;;) {
-    const std::string_view key = next_key(keys);
-    if (key.empty()) break;
-    bool refused = key.size() > key_bytes_max;
+    std::array<std::string_view, keys_together_max> some;
+    std::size_t count = 0;
+    bool refused = false;
+    while (count < batch) {
+      const std::string_view key = next_key(keys);
+      if (key.empty()) break;
+      refused |= key.size() > key_bytes_max;
+      some[count++] = key;
+    }
+    if (count == 0) break;
     if (!refused) [[likely]] {
-      retrieve(with, key);
-      if (!with.out.full()) [[likely]]
+      const std::size_t pending = with.out.pending_bytes();
+      retrieve(with, {some.data(), count});
+      if (!with.out.full()) [[likely]] {
+        // Large values come few at a time, so that the output does not grow far above full.
+        if (with.out.pending_bytes() - pending > response_buffer::full_bytes / 2) batch = 2;
         continue;
+      }
       // What is sent cannot be taken back, so see first whether the rest is good.
       refused = phase_ != phase::retrieving && has_long_key(keys);
       if (!refused) {
@@ -313,38 +327,38 @@ session::step session::run_retrieval(const session_context& with, std::string_vi
   return step::again;
 }
 
-void session::retrieve(const session_context& with, std::string_view key) noexcept {
+void session::retrieve(const session_context& with, std::span<const std::string_view> keys) noexcept {
   response_buffer& out = with.out;
   const bool with_cas = verb_ == verb::gets || verb_ == verb::gats;
+  pinned_item pinned;
   read_options options;
   options.cas = with_cas;
+  options.pinned = &pinned;
+  options.pin_bytes_min = response_buffer::held_value_bytes_min;
   if (verb_ >= verb::gat) options.touch = expires_at_;
-  bool large = false;
-  const auto copy = [&out, &large, with_cas](const item_view& item) noexcept {
-    if (item.value.size() >= response_buffer::held_value_bytes_min) {
-      large = true;
-      return;
-    }
-    char* to = out.room(item_line_bytes_max + item.value.size() + 2);
+  // Under the shard's lock: the value is copied once, to where it is sent from, or held if it is large.
+  const auto answer = [&out, &pinned, with_cas](const item_view& item) noexcept {
+    const std::size_t copied_bytes = pinned ? 0 : item.value.size();
+    char* to = out.room(item_line_bytes_max + copied_bytes + 2);
     if (to == nullptr) return;
     to = write_item_line(to, item, with_cas);
+    if (pinned) {
+      out.finish(to);
+      out.append_held(std::move(pinned));
+      out.append("\r\n");
+      return;
+    }
     std::memcpy(to, item.value.data(), item.value.size());
     to += item.value.size();
     std::memcpy(to, "\r\n", 2);
     out.finish(to + 2);
   };
-  with.state.items.get(key, copy, options);
-  if (!large) [[likely]]
-    return;
-  options.touch.reset();
-  pinned_item item = with.state.items.pin(key, options);
-  with.counters.held_reads.add();
-  if (!item) return;  // gone meanwhile
-  char* to = out.room(item_line_bytes_max);
-  if (to == nullptr) return;
-  out.finish(write_item_line(to, item.view(), with_cas));
-  out.append_held(std::move(item));
-  out.append("\r\n");
+  if (keys.size() == 1) {
+    with.state.items.get(keys.front(), answer, options);
+  } else {
+    with.state.items.get_many(
+        keys, [&answer](std::size_t, const item_view& item) noexcept { answer(item); }, options);
+  }
 }
 
 void session::run_arithmetic(const session_context& with, const request& what) noexcept {

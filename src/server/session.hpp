@@ -16,6 +16,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string_view>
 
 #include "scoot/cache.hpp"
@@ -81,7 +82,7 @@ class session {
   step resume_retrieval(const session_context& with, std::string_view& input) noexcept;
   step run_retrieval(const session_context& with, std::string_view keys, std::string_view& input,
                      std::size_t line_bytes) noexcept;
-  void retrieve(const session_context& with, std::string_view key) noexcept;
+  void retrieve(const session_context& with, std::span<const std::string_view> keys) noexcept;
   step receive_value(std::string_view& input) noexcept;
   step finish_value(const session_context& with, std::string_view& input) noexcept;
   step swallow(std::string_view& input) noexcept;

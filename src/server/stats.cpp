@@ -65,16 +65,13 @@ void write_server(const server_state& state, stat_lines& to) noexcept {
 }
 
 void write_operations(const cache_stats& c, const worker_totals& totals, stat_lines& to) noexcept {
-  // A value that is sent from where it lies was looked up twice.
-  const std::uint64_t gets = c.gets - std::min(c.gets, totals.held_reads);
-  const std::uint64_t get_hits = c.get_hits - std::min(c.get_hits, totals.held_reads);
-  to.add("cmd_get", gets);
+  to.add("cmd_get", c.gets);
   to.add("cmd_set", c.sets);
   to.add("cmd_flush", c.flushes);
   to.add("cmd_touch", c.touches);
   to.add("cmd_meta", totals.meta_commands);
-  to.add("get_hits", get_hits);
-  to.add("get_misses", gets - std::min(gets, get_hits));
+  to.add("get_hits", c.get_hits);
+  to.add("get_misses", c.gets - std::min(c.gets, c.get_hits));
   to.add("get_expired", c.get_expired);
   to.add("get_flushed", c.get_flushed);
   to.add("delete_misses", c.deletes - std::min(c.deletes, c.delete_hits));
@@ -169,12 +166,11 @@ void write_items(const server_state& state, stat_lines& to) noexcept {
 
 void write_slabs(const server_state& state, stat_lines& to) noexcept {
   const cache_stats c = state.items.stats();
-  const worker_totals totals = state.totals();
   if (c.items != 0) {
     to.add("1:total_pages", c.pool.pages);
     to.add("1:used_chunks", c.items);
     to.add("1:mem_requested", c.item_bytes);
-    to.add("1:get_hits", c.get_hits - std::min(c.get_hits, totals.held_reads));
+    to.add("1:get_hits", c.get_hits);
     to.add("1:cmd_set", c.sets);
     to.add("1:delete_hits", c.delete_hits);
     to.add("1:incr_hits", c.increment_hits);
@@ -205,7 +201,7 @@ void write_sizes(const server_state& state, stat_lines& to) {
 
 worker_totals operator-(const worker_totals& a, const worker_totals& b) noexcept {
   return {a.bytes_read - b.bytes_read, a.bytes_written - b.bytes_written, a.yields - b.yields,
-          a.held_reads - b.held_reads, a.meta_commands - b.meta_commands};
+          a.meta_commands - b.meta_commands};
 }
 
 }  // namespace
@@ -224,7 +220,6 @@ worker_totals server_state::sum() const noexcept {
     result.bytes_read += one.bytes_read.value();
     result.bytes_written += one.bytes_written.value();
     result.yields += one.yields.value();
-    result.held_reads += one.held_reads.value();
     result.meta_commands += one.meta_commands.value();
   }
   return result;
