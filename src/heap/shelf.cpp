@@ -85,7 +85,7 @@ void shelf::push(page_info* page) noexcept {
 page_info* shelf::pop() noexcept {
   page_info* page = top();
   --page_count;
-  anchored = std::min(anchored, page_count);
+  anchored = page_count == 0 ? 0 : std::min(anchored, page_count - 1);  // the top is none of them
   enter_top();
   return page;
 }

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <memory>
 #include <random>
 #include <string>
 #include <thread>
@@ -39,22 +40,25 @@ operation draw(std::mt19937_64& random) {
 }
 
 void run_models(page_pool& pool, unsigned operations, std::vector<std::string>& failures, std::atomic<unsigned>& left) {
+  std::vector<std::unique_ptr<heap_model>> models;  // made first: later the others may have left no room for its kinds
+  for (unsigned t = 0; t < threads; ++t) {
+    model_options options;
+    options.pool = &pool;
+    options.seed = t + 1;
+    options.verify_every = 16;
+    options.size_max = 256 * kib;
+    options.live_bytes_max = mib;
+    models.push_back(std::make_unique<heap_model>(options));
+  }
   std::vector<std::thread> all;
   for (unsigned t = 0; t < threads; ++t) {
     all.emplace_back([&, t] {
-      model_options options;
-      options.pool = &pool;
-      options.seed = t + 1;
-      options.verify_every = 16;
-      options.size_max = 256 * kib;
-      options.live_bytes_max = mib;
-      {
-        heap_model m(options);
-        std::mt19937_64 random(t + 100);
-        for (unsigned i = 0; i < operations && m.failure().empty(); ++i) m.apply(draw(random));
-        m.free_all();
-        failures[t] = m.failure();
-      }
+      heap_model& m = *models[t];
+      std::mt19937_64 random(t + 100);
+      for (unsigned i = 0; i < operations && m.failure().empty(); ++i) m.apply(draw(random));
+      m.free_all();
+      failures[t] = m.failure();
+      models[t].reset();
       --left;
     });
   }
