@@ -407,10 +407,15 @@ class ServerTest(unittest.TestCase):
         return client
 
 
-def need(condition, reason):
-    """Skips the test with a message, or fails it where SCOOT_REQUIRE_CLIENTS asks for everything to be there."""
+def need_client(condition, reason):
+    """Skips the test with a message, or fails it where SCOOT_REQUIRE_CLIENTS asks for every client to be there."""
     if condition:
         return
     if os.environ.get("SCOOT_REQUIRE_CLIENTS", "") not in ("", "0"):
         raise AssertionError(f"needed, and missing: {reason}")
     raise unittest.SkipTest(reason)
+
+
+def skip_unless(condition, reason):
+    if not condition:
+        raise unittest.SkipTest(reason)

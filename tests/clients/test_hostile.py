@@ -255,7 +255,7 @@ class HostileTest(harness.ServerTest):
     def test_thousands_of_connections(self):
         wanted = 5000
         spare = harness.raise_open_files_limit()
-        harness.need(spare >= 2 * 1024, f"no more than {spare} open files are allowed here")
+        harness.skip_unless(spare >= 2 * 1024, f"no more than {spare} open files are allowed here")
         wanted = min(wanted, spare - 200)
         server = self.server("-c", wanted + 100)
         clients = []

@@ -17,7 +17,7 @@ EXPECTED = [
 
 class MemccapableTest(harness.ServerTest):
     def test_all_27_over_tcp(self):
-        harness.need(shutil.which("memccapable"), "memccapable (Debian libmemcached-tools) is not installed")
+        harness.need_client(shutil.which("memccapable"), "memccapable (Debian libmemcached-tools) is not installed")
         server = self.server()
         # It closes and opens connections under a test's feet, so give it the server alone and a bounded time.
         run = subprocess.run(

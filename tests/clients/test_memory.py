@@ -40,7 +40,7 @@ def small(key, serial, size):
 
 class MemoryTest(harness.ServerTest):
     def setUp(self):
-        harness.need(not harness.is_sanitized(), "an instrumented server's memory says nothing")
+        harness.skip_unless(not harness.is_sanitized(), "an instrumented server's memory says nothing")
 
     def check_bound(self, server, limit_mib, when):
         """Never in its life was the process larger than its limit and 16 MiB."""
@@ -113,7 +113,7 @@ class MemoryTest(harness.ServerTest):
 
     def test_expired_items_leave(self):
         # By themselves: nobody asks for them.
-        harness.need(not harness.is_reference(), "memcached's crawler takes a minute")
+        harness.skip_unless(not harness.is_reference(), "memcached's crawler takes a minute")
         server = self.server("-m", "64")
         with server.connect() as client:
             batch = bytearray()

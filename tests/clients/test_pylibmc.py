@@ -20,7 +20,7 @@ class PylibmcTests:
     transport = "tcp"
 
     def setUp(self):
-        harness.need(pylibmc, "pylibmc (Debian python3-pylibmc) is not installed")
+        harness.need_client(pylibmc, "pylibmc (Debian python3-pylibmc) is not installed")
         self.running = self.server(transport=self.transport)
         self.client = self.make_client([self.running])
 

@@ -28,7 +28,7 @@ class PymemcacheTests:
     transport = "tcp"
 
     def setUp(self):
-        harness.need(pymemcache, "pymemcache (Debian python3-pymemcache) is not installed")
+        harness.need_client(pymemcache, "pymemcache (Debian python3-pymemcache) is not installed")
         self.running = self.server(transport=self.transport)
         self.client = self.make_client()
 

@@ -33,13 +33,13 @@ class ScriptTest(harness.ServerTest):
         print(f"{os.path.basename(command[-1])}: {len(results)} checks")
 
     def perl(self, transport):
-        harness.need(works("perl", "-MCache::Memcached", "-e1"), "Cache::Memcached (libcache-memcached-perl) is missing")
+        harness.need_client(works("perl", "-MCache::Memcached", "-e1"), "Cache::Memcached (libcache-memcached-perl) is missing")
         servers = [self.server(transport=transport) for _ in range(3)]
         names = [server.path or f"127.0.0.1:{server.port}" for server in servers]
         self.run_script(["perl", f"{HERE}/cache_memcached.pl"], names)
 
     def php(self, transport):
-        harness.need(works("php", "-r", "exit(extension_loaded('memcached') ? 0 : 1);"), "php-memcached is missing")
+        harness.need_client(works("php", "-r", "exit(extension_loaded('memcached') ? 0 : 1);"), "php-memcached is missing")
         servers = [self.server(transport=transport) for _ in range(3)]
         names = [server.path or str(server.port) for server in servers]
         self.run_script(["php", f"{HERE}/php_memcached.php"], names)

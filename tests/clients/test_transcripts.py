@@ -32,17 +32,18 @@ class TranscriptTest(unittest.TestCase):
         items = transcripts()
         self.assertGreater(len(items), 50, "transcripts are missing")
         with concurrent.futures.ThreadPoolExecutor(12) as pool:
-            plays = {
-                (item.name, mode): pool.submit(play, item, transport, mode)
-                for item in items
-                for mode in item.modes
-            }
-            for (name, mode), future in plays.items():
-                with self.subTest(transcript=name, mode=mode, transport=transport):
-                    if (error := future.exception()) is not None:
-                        if not isinstance(error, AssertionError):
-                            raise error
-                        self.fail(str(error))
+            plays = [
+                (item.name, mode, pool.submit(play, item, transport, mode)) for item in items for mode in item.modes
+            ]
+            failed = {}
+            for name, mode, future in plays:
+                if (error := future.exception()) is not None:
+                    if not isinstance(error, AssertionError):
+                        raise error
+                    failed.setdefault(name, []).append(f"{mode}: {error}")
+        for name, errors in failed.items():
+            with self.subTest(transcript=name, transport=transport):
+                self.fail("\n".join(errors))
         print(f"{len(plays)} plays of {len(items)} transcripts over {transport}")
 
     def test_over_tcp(self):
