@@ -33,8 +33,7 @@ progress shard::get(const hashed_key& k, const read_options& options, visitor vi
     if ((add.expiry || add.cas) && add_fields(k, add, s) == progress::more_room) return progress::more_room;
     if (s && options.touch) set_expiry(s.get(), k.called, *options.touch);
   }
-  ++counts_.gets;
-  if (options.touch) ++counts_.touches;
+  ++(options.touch ? counts_.touches : counts_.gets);
   if (!s) return progress::finished;
   const item it = s.get();
   item(it).note_read();
