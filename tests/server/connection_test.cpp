@@ -1,0 +1,309 @@
+// SPDX-License-Identifier: MIT
+//
+// Goal: a connection gives all answers however the socket behaves, and costs little while a client dawdles. Method:
+// both ends of a socket pair in one thread, the test calling what a worker would; then real workers with clients that
+// pipeline, stall and leave.
+#include "server/connection.hpp"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "server/worker.hpp"
+#include "support.hpp"
+
+namespace scoot::server {
+namespace {
+
+using testing::session_world;
+
+// A pair of connected sockets; the server's end is non-blocking and with small buffers.
+struct socket_pair {
+  socket_pair() {
+    int ends[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) std::abort();
+    server = ends[0];
+    client = ends[1];
+    fcntl(server, F_SETFL, O_NONBLOCK);
+    const int bytes = 16 << 10;
+    setsockopt(server, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
+  }
+  int server = -1;
+  int client = -1;
+};
+
+class connection_test : public ::testing::Test {
+ protected:
+  ~connection_test() override {
+    if (pair_.client >= 0) close(pair_.client);
+  }
+  void send_all(std::string_view text) {
+    ASSERT_EQ(::send(pair_.client, text.data(), text.size(), MSG_NOSIGNAL), static_cast<ssize_t>(text.size()));
+  }
+  std::string receive_some() {
+    std::string text(100000, '\0');
+    const ssize_t got = recv(pair_.client, text.data(), text.size(), MSG_DONTWAIT);
+    text.resize(got > 0 ? static_cast<std::size_t>(got) : 0);
+    return text;
+  }
+  // What a worker does once with this connection.
+  connection::state serve_once() {
+    switch (state_) {
+      case connection::state::reading:
+        return state_ = c_->on_readable(context_);
+      case connection::state::writing:
+        return state_ = c_->on_writable(context_);
+      case connection::state::ready:
+        return state_ = c_->on_turn(context_);
+      default:
+        return state_;
+    }
+  }
+  void leave() {
+    close(pair_.client);
+    pair_.client = -1;
+  }
+
+  session_world world_{std::size_t{16} << 20};
+  socket_pair pair_;
+  std::vector<char> buffer_ = std::vector<char>(worker::read_bytes_max);
+  connection_context context_{world_.with, buffer_.data(), buffer_.size(), 1000};
+  std::unique_ptr<connection> c_ = std::make_unique<connection>(pair_.server);
+  connection::state state_ = connection::state::reading;
+};
+
+TEST_F(connection_test, answers_a_pipeline_with_one_send) {
+  send_all("set k 0 0 1\r\na\r\nget k\r\nmn\r\n");
+  EXPECT_EQ(serve_once(), connection::state::reading);
+  EXPECT_EQ(receive_some(), "STORED\r\nVALUE k 0 1\r\na\r\nEND\r\nMN\r\n");
+  EXPECT_EQ(world_.state.totals().bytes_read, 27u);
+  EXPECT_EQ(world_.state.totals().bytes_written, 33u);
+}
+
+TEST_F(connection_test, joins_a_command_that_comes_in_pieces) {
+  for (const char byte : std::string("set k 0 0 3\r\nabc\r\nget k\r\n")) {
+    send_all({&byte, 1});
+    EXPECT_EQ(serve_once(), connection::state::reading);
+  }
+  EXPECT_EQ(receive_some(), "STORED\r\nVALUE k 0 3\r\nabc\r\nEND\r\n");
+}
+
+TEST_F(connection_test, waits_when_nothing_is_there_and_closes_when_the_client_left) {
+  EXPECT_EQ(serve_once(), connection::state::reading);
+  send_all("get half");
+  EXPECT_EQ(serve_once(), connection::state::reading);
+  leave();
+  EXPECT_EQ(serve_once(), connection::state::closed);
+}
+
+TEST_F(connection_test, sends_before_it_closes) {
+  send_all("mn\r\nquit\r\n");
+  EXPECT_EQ(serve_once(), connection::state::closed);
+  EXPECT_EQ(receive_some(), "MN\r\n");
+}
+
+TEST_F(connection_test, reads_a_long_retrieval_line_over_many_events) {
+  send_all("set k 0 0 1\r\na\r\n");
+  serve_once();
+  receive_some();
+  std::string line = "get";
+  for (int i = 0; i < 35000; ++i) line += " key" + std::to_string(i);
+  line += " k\r\nmn\r\n";
+  ASSERT_GT(line.size(), 4 * worker::read_bytes_max);
+  for (std::size_t at = 0; at < line.size(); at += 20000) {
+    send_all(std::string_view(line).substr(at, 20000));
+    ASSERT_EQ(serve_once(), connection::state::reading);
+  }
+  EXPECT_EQ(receive_some(), "VALUE k 0 1\r\na\r\nEND\r\nMN\r\n");
+}
+
+TEST_F(connection_test, stops_reading_from_a_client_that_does_not_read_and_then_gives_it_everything) {
+  const std::string value(10000, 'v');
+  ASSERT_EQ(world_.items->store("k", value), cache_status::ok);
+  const std::string item = "VALUE k 0 10000\r\n" + value + "\r\nEND\r\n";
+  std::string asked;
+  std::string expected;
+  for (int i = 0; i < 300; ++i) asked += "get k\r\n", expected += item;
+  send_all(asked);
+  ASSERT_EQ(serve_once(), connection::state::writing);
+  // Not one byte more is produced until the client takes some.
+  const std::uint64_t gets = world_.items->stats().gets;
+  for (int i = 0; i < 10; ++i) ASSERT_EQ(serve_once(), connection::state::writing);
+  EXPECT_EQ(world_.items->stats().gets, gets);
+  EXPECT_LT(gets, 60u);
+  std::string got;
+  for (int i = 0; i < 100000 && got.size() < expected.size(); ++i) {
+    got += receive_some();
+    serve_once();
+  }
+  EXPECT_TRUE(got == expected);
+  EXPECT_EQ(state_, connection::state::reading);
+}
+
+TEST_F(connection_test, sends_large_values_from_where_they_lie_even_to_a_slow_client) {
+  const std::string value(600000, 'v');
+  ASSERT_EQ(world_.items->store("k", value), cache_status::ok);
+  send_all("get k k k\r\nmn\r\n");
+  ASSERT_EQ(serve_once(), connection::state::writing);
+  EXPECT_GT(world_.items->stats().pinned_items, 0u);
+  ASSERT_EQ(world_.items->store("k", "replaced"), cache_status::ok);
+  std::string got;
+  const std::string item = "VALUE k 0 600000\r\n" + value + "\r\n";
+  for (int i = 0; i < 100000 && state_ != connection::state::reading; ++i) {
+    got += receive_some();
+    serve_once();
+  }
+  got += receive_some();
+  EXPECT_EQ(got.substr(0, item.size()), item);
+  EXPECT_EQ(got.substr(got.size() - 9), "END\r\nMN\r\n");
+  EXPECT_EQ(world_.items->stats().pinned_items, 0u);
+}
+
+TEST_F(connection_test, gives_pins_back_when_a_slow_client_leaves) {
+  ASSERT_EQ(world_.items->store("k", std::string(600000, 'v')), cache_status::ok);
+  send_all("get k k k\r\n");
+  ASSERT_EQ(serve_once(), connection::state::writing);
+  leave();
+  EXPECT_EQ(serve_once(), connection::state::closed);
+  c_.reset();
+  EXPECT_EQ(world_.items->stats().pinned_items, 0u);
+}
+
+TEST_F(connection_test, receives_a_large_value_in_place) {
+  const std::string value(500000, 'v');
+  const std::string said = "set k 0 0 500000\r\n" + value + "\r\nget k\r\n";
+  for (std::size_t at = 0; at < said.size(); at += 50000) {
+    send_all(std::string_view(said).substr(at, 50000));
+    while (serve_once() == connection::state::reading) {
+      pollfd readable{pair_.server, POLLIN, 0};
+      if (poll(&readable, 1, 0) == 0) break;
+    }
+  }
+  std::string got;
+  while (state_ == connection::state::writing) {
+    got += receive_some();
+    serve_once();
+  }
+  got += receive_some();
+  EXPECT_TRUE(got == "STORED\r\nVALUE k 0 500000\r\n" + value + "\r\nEND\r\n");
+}
+
+TEST_F(connection_test, lets_others_have_their_turn_and_loses_nothing) {
+  context_.commands_per_turn = 10;
+  std::string asked;
+  std::string expected;
+  for (int i = 0; i < 55; ++i) asked += "mn\r\n", expected += "MN\r\n";
+  send_all(asked + "get ha");
+  std::string got;
+  EXPECT_EQ(serve_once(), connection::state::ready);
+  for (int turn = 0; turn < 5; ++turn) {
+    got += receive_some();
+    serve_once();
+  }
+  EXPECT_EQ(state_, connection::state::reading);
+  EXPECT_EQ(world_.state.totals().yields, 5u);
+  send_all("lf\r\n");
+  serve_once();
+  EXPECT_EQ(got + receive_some(), expected + "END\r\n");
+}
+
+TEST_F(connection_test, is_small_while_idle) { EXPECT_LE(sizeof(connection), 320u); }
+
+// ---- workers ------------------------------------------------------------------------------------------------------
+
+class worker_test : public ::testing::Test {
+ protected:
+  int connect_to(worker& w) {
+    const socket_pair pair;
+    world_.state.connections_now.fetch_add(1);
+    w.hand_over(pair.server);
+    return pair.client;
+  }
+  void wait_until_gone() {
+    for (int i = 0; i < 1000 && world_.state.connections_now.load() != 0; ++i) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+    EXPECT_EQ(world_.state.connections_now.load(), 0u);
+  }
+
+  session_world world_{std::size_t{16} << 20};
+};
+
+std::string ask(int client, const std::string& text, std::size_t bytes) {
+  std::string got(bytes, '\0');
+  std::size_t sent = 0;
+  std::size_t received = 0;
+  while (received < bytes) {
+    pollfd ready{client, static_cast<short>(sent < text.size() ? POLLIN | POLLOUT : POLLIN), 0};
+    if (poll(&ready, 1, 10000) <= 0) break;
+    if ((ready.revents & POLLOUT) != 0) {
+      const ssize_t n = ::send(client, text.data() + sent, text.size() - sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+      if (n > 0) sent += static_cast<std::size_t>(n);
+    }
+    if ((ready.revents & (POLLIN | POLLHUP)) != 0) {
+      const ssize_t n = recv(client, got.data() + received, bytes - received, MSG_DONTWAIT);
+      if (n == 0) break;
+      if (n > 0) received += static_cast<std::size_t>(n);
+    }
+  }
+  got.resize(received);
+  return got;
+}
+
+TEST_F(worker_test, serves_many_connections_that_pipeline_beyond_their_turn) {
+  world_.options.requests_per_event = 3;
+  worker w(world_.state, world_.state.counters.front());
+  ASSERT_TRUE(w.start());
+  std::string asked;
+  std::string expected;
+  for (int i = 0; i < 200; ++i) {
+    asked += "set k 0 0 4\r\nabcd\r\nget k\r\n";
+    expected += "STORED\r\nVALUE k 0 4\r\nabcd\r\nEND\r\n";
+  }
+  std::vector<int> clients;
+  for (int i = 0; i < 20; ++i) clients.push_back(connect_to(w));
+  for (const int client : clients) EXPECT_EQ(ask(client, asked, expected.size()), expected);
+  EXPECT_GT(world_.state.totals().yields, 0u);
+  for (const int client : clients) close(client);
+  wait_until_gone();
+}
+
+TEST_F(worker_test, serves_others_while_one_client_never_reads) {
+  worker w(world_.state, world_.state.counters.front());
+  ASSERT_TRUE(w.start());
+  ASSERT_EQ(world_.items->store("k", std::string(10000, 'v')), cache_status::ok);
+  const int stuck = connect_to(w);
+  const int other = connect_to(w);
+  std::string asked;
+  for (int i = 0; i < 1000; ++i) asked += "get k\r\n";
+  ASSERT_EQ(::send(stuck, asked.data(), asked.size(), MSG_NOSIGNAL), static_cast<ssize_t>(asked.size()));
+  for (int i = 0; i < 50; ++i) EXPECT_EQ(ask(other, "mn\r\n", 4), "MN\r\n");
+  close(stuck);
+  close(other);
+  wait_until_gone();
+}
+
+TEST_F(worker_test, closes_its_connections_when_stopped) {
+  worker w(world_.state, world_.state.counters.front());
+  ASSERT_TRUE(w.start());
+  const int client = connect_to(w);
+  EXPECT_EQ(ask(client, "set k 0 0 90000\r\nhalf a value", 0), "");
+  EXPECT_EQ(ask(client, "", 0), "");
+  w.stop();
+  char byte = 0;
+  EXPECT_LE(recv(client, &byte, 1, 0), 0);
+  EXPECT_EQ(world_.state.connections_now.load(), 0u);
+  EXPECT_EQ(world_.items->stats().pinned_items, 0u);
+  close(client);
+}
+
+}  // namespace
+}  // namespace scoot::server
