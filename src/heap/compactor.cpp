@@ -20,6 +20,11 @@ namespace {
 
 constexpr std::size_t slack_batch_bytes = std::size_t{64} << 10;
 constexpr std::size_t waste_bytes_min = std::size_t{64} << 10;
+constexpr std::size_t period_bytes_min = std::size_t{1} << 20;
+constexpr double regrowth_much = 1.0 / 16;  // bytes grown again per byte allocated
+constexpr double regrowth_little = 1.0 / 64;
+constexpr std::size_t tolerated_bytes_min = std::size_t{256} << 10;
+constexpr std::size_t tolerated_bytes_max = std::size_t{2} << 20;
 constexpr unsigned blocks_a_clock_check = 16;
 constexpr int poison = 0xdd;
 
@@ -38,9 +43,42 @@ bool work_left::allows(std::size_t block_bytes) noexcept {
 
 bool heap_impl::over_target(std::size_t growth) const noexcept {
   // A shelf in use has part of an OS page above its top: no waste that lowering it could mend.
-  const std::size_t least = waste_bytes_min + shelves_.size() * os_page_;
+  const std::size_t least = std::max(waste_bytes_min + shelves_.size() * os_page_, tolerated_bytes_);
   const double target = static_cast<double>(held_ + growth) * waste_target_;
   return static_cast<double>(waste_bytes()) > std::max(target, static_cast<double>(least));
+}
+
+// Where few blocks of many sizes come and go, shelves rise and fall by more than the target, and lowering one is vain:
+// it rises again at once, through the kernel. So we watch how much of what was lowered grew again soon, and tolerate
+// more waste while that is much. A change of sizes does not look so: what it lowers stays down.
+void heap_impl::note_lowered(shelf& s, std::size_t bytes) noexcept {
+  if (s.lowered_period + 1 < period_) s.lowered = 0;
+  s.lowered_period = period_;
+  s.lowered += bytes;
+}
+
+void heap_impl::note_growth(shelf& s, std::size_t bytes) noexcept {
+  if (allocated_bytes_ - period_began_ > std::max(period_bytes_min, held_ / 4)) end_period();
+  if (s.lowered == 0) return;
+  if (s.lowered_period + 1 < period_) {
+    s.lowered = 0;
+    return;
+  }
+  const std::uint64_t again = std::min<std::uint64_t>(bytes, s.lowered);
+  s.lowered -= again;
+  regrown_bytes_ += again;
+}
+
+void heap_impl::end_period() noexcept {
+  const double rate = static_cast<double>(regrown_bytes_) / static_cast<double>(allocated_bytes_ - period_began_);
+  if (rate > regrowth_much) {
+    tolerated_bytes_ = std::clamp(2 * tolerated_bytes_, tolerated_bytes_min, tolerated_bytes_max);
+  } else if (rate < regrowth_little) {
+    tolerated_bytes_ = tolerated_bytes_ > tolerated_bytes_min ? tolerated_bytes_ / 2 : 0;
+  }
+  regrown_bytes_ = 0;
+  period_began_ = allocated_bytes_;
+  ++period_;
 }
 
 // Makes up for growth by giving as much back elsewhere, and as much again until the waste is under its target.
@@ -118,6 +156,7 @@ std::size_t heap_impl::reclaim(std::size_t goal, work_left& work) noexcept {
     shelf& s = *victim_;
     const std::size_t step = lower_and_trim(s, goal - gained, work);
     gained += step;
+    if (!work.urgent) note_lowered(s, step);
     if (s.hole_bytes() > victim_until_ && step != 0) continue;
     victim_ = nullptr;
     const bool spent = s.holes != 0 && !s.stuck && step == 0;

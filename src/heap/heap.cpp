@@ -249,6 +249,7 @@ bool heap_impl::add_shelf_page(shelf& s) noexcept {
     return false;
   }
   s.push(page);
+  note_growth(s, page->resident_bytes());
   return true;
 }
 
@@ -258,8 +259,10 @@ bool heap_impl::grow(shelf& s) noexcept {
     if (page_info* top = s.top()) {
       const auto used = static_cast<std::size_t>(s.bump - top->base);
       if (page_bytes_ - used >= s.slot) {
+        const std::size_t held = held_;
         if (!extend_resident(top, used + s.slot)) return false;
         s.limit = top->base + top->resident_end;
+        note_growth(s, held_ - held);
         return true;
       }
     }

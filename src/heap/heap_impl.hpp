@@ -108,6 +108,9 @@ class heap_impl final : public heap {
   // --- compactor.cpp
   void keep_target(std::size_t growth, work_left& work) noexcept;
   bool over_target(std::size_t growth) const noexcept;
+  void note_lowered(shelf& s, std::size_t bytes) noexcept;
+  void note_growth(shelf& s, std::size_t bytes) noexcept;
+  void end_period() noexcept;
   std::size_t reclaim(std::size_t goal, work_left& work) noexcept;
   bool choose_victim(bool urgent, std::size_t block_bytes_max) noexcept;
   std::size_t gain_of(const shelf& s) const noexcept;
@@ -164,6 +167,10 @@ class heap_impl final : public heap {
   std::uint64_t nothing_frees_ = 0;  // counters when a search found nothing to reclaim; none before they change
   std::uint64_t nothing_unpins_ = ~std::uint64_t{0};
   std::uint64_t unpins_ = 0;
+  std::size_t tolerated_bytes_ = 0;  // waste to tolerate because fighting it was vain
+  std::uint64_t period_ = 0;         // counts stretches of allocated bytes over which that is judged
+  std::uint64_t period_began_ = 0;   // allocated_bytes_ then
+  std::uint64_t regrown_bytes_ = 0;  // in this period, by shelves lowered in this or the last
   bool in_mover_ = false;
   stop_reason blocked_ = stop_reason::done;  // why blocks were left behind, in this compaction
   std::uint64_t trimmed_bytes_ = 0;          // given back to the OS, ever

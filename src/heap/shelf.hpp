@@ -47,9 +47,11 @@ struct shelf {
   std::uint32_t partial = 0;    // pages other than the top with fresh slots
   std::uint32_t hint_word = 0;  // no page with holes in the words of hole_pages before this one
   std::uint32_t page_bytes = 0;
-  std::uint64_t reciprocal = 0;  // ceil(2^40 / slot)
-  std::uint64_t holes = 0;       // over all pages
-  bool stuck = false;            // nothing more can be moved until something changes
+  std::uint64_t reciprocal = 0;      // ceil(2^40 / slot)
+  std::uint64_t holes = 0;           // over all pages
+  std::uint64_t lowered = 0;         // bytes its top came down by to keep the target, and did not rise by since
+  std::uint64_t lowered_period = 0;  // the heap's period in which it last did
+  bool stuck = false;                // nothing more can be moved until something changes
   stop_reason stuck_why = stop_reason::done;
   std::uint64_t stuck_holes = 0;   // holes when it got stuck
   std::uint64_t stuck_unpins = 0;  // the heap's counter when it last anchored or forgot its anchors
