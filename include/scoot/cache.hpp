@@ -79,7 +79,7 @@ struct read_options {
   std::optional<std::uint32_t> touch;  // set a new expiry (unix seconds)
   // Where a read may leave a pin: an item whose value has at least pin_bytes_min bytes is pinned into *pinned before
   // the visit, so that the visitor may keep the view's addresses, and move the pin away. A smaller item leaves
-  // *pinned empty, and so does one that cannot be pinned for want of memory. *pinned must be empty beforehand.
+  // *pinned empty, and so does one that cannot be pinned for want of memory. What *pinned held before is given back.
   pinned_item* pinned = nullptr;
   std::size_t pin_bytes_min = std::size_t{16} << 10;
 };

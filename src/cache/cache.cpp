@@ -310,6 +310,7 @@ cache_status cache::get_hashed(std::uint64_t hash, std::string_view key, erased_
     void* context;
   } pin{this, &s, number, options.pinned, visit, context};
   if (options.pinned != nullptr) {
+    options.pinned->reset();
     visit = [](void* c, const item_view& view) noexcept {
       auto& p = *static_cast<pinning*>(c);
       if (void* block = p.from->pinned_block(); block != nullptr) {

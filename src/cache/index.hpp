@@ -4,7 +4,7 @@
 //
 //     bucket, one cache line                                         segment, one heap block
 //    +----------------+----------------+--------------------------+   +---------------------+--------------+
-//    | 8 tags, 16 bit | 8 x addr high  | 8 x (addr low | epoch)   |   | 64 buckets          | side lines   |
+//    | 8 tags, 16 bit | 8 x addr high  | 8 x (addr low | epoch)   |   | 32 buckets          | ghost lines  |
 //    +----------------+----------------+--------------------------+   +---------------------+--------------+
 //
 // An entry is the only reference to its item: 16 bits of tag (0: the entry is empty) and 48 of address, whose two
@@ -91,6 +91,10 @@ class index {
     return buckets_ > buckets_min && entries_ < buckets_ * shrink_below_ / 8;
   }
 
+  // True if the next grow() has to allocate: so many bytes.
+  [[nodiscard]] bool grow_allocates() const noexcept { return buckets_ == segments_ * segment_buckets; }
+  static constexpr std::size_t grow_bytes = (32 + 6) * 64;
+
   // The segments' lines for the policy; `place` chooses one. 32 words.
   [[nodiscard]] std::uint16_t* ghost_line(std::uint32_t place) noexcept;
 
@@ -120,10 +124,10 @@ class index {
   void verify() noexcept;
 
  private:
-  static constexpr std::size_t segment_buckets = 64;
-  static constexpr std::size_t ghost_lines = 12;
+  static constexpr std::size_t segment_buckets = 32;
+  static constexpr std::size_t ghost_lines = 6;
   static constexpr std::size_t buckets_min = segment_buckets;
-  static constexpr std::size_t buckets_max = std::size_t{1} << name::place_bits;
+  static constexpr std::size_t buckets_max = std::size_t{512} * 512 * segment_buckets;
   static constexpr std::size_t directory_entries = 512;
   static constexpr std::size_t grow_above_ = 55;    // eighths of an entry a bucket: 86 % full
   static constexpr std::size_t shrink_below_ = 45;  // 70 %
@@ -133,6 +137,7 @@ class index {
     bucket buckets[segment_buckets];
     std::uint16_t ghosts[ghost_lines][ghosts_per_line];
   };
+  static_assert(sizeof(segment) == grow_bytes);
   struct directory {
     segment* segments[directory_entries];
   };

@@ -14,6 +14,8 @@ namespace scoot::caching {
 
 namespace {
 
+constexpr std::size_t os_page = 4096;  // for the size of steps only
+
 std::int64_t seconds_of(clockid_t id) noexcept {
   timespec t{};
   clock_gettime(id, &t);
@@ -147,9 +149,11 @@ void* shard::allocate(std::size_t bytes) noexcept {
   void* block = heap_->allocate(items_, bytes);
   if (block == nullptr) {
     room_bytes_ = bytes;
-    if (!full_) credit_ = 0;
+    credit_ = 0;  // whatever was freed is of no use
     full_ = true;
     poor_ = is_poor();
+  } else if (full_) {
+    credit_ -= static_cast<std::ptrdiff_t>(heap_->usable_size(block));
   }
   return block;
 }
@@ -166,7 +170,7 @@ void shard::pay(std::size_t bytes) noexcept {
   for (unsigned tries = 0; tries < 64 && credit_ < static_cast<std::ptrdiff_t>(bytes); ++tries) {
     if (!evict_one().any) break;
   }
-  credit_ = std::clamp<std::ptrdiff_t>(credit_ - static_cast<std::ptrdiff_t>(bytes), -65536, 1 << 20);
+  credit_ = std::clamp<std::ptrdiff_t>(credit_, -65536, 1 << 20);
 }
 
 progress shard::out_of_memory(std::size_t bytes) noexcept {
@@ -209,7 +213,7 @@ shard::evicted shard::evict_one() noexcept {
 }
 
 bool shard::make_room(unsigned round) noexcept {
-  const std::size_t wanted = room_bytes_ + 512;
+  const std::size_t wanted = room_bytes_ + (room_bytes_ < os_page / 2 ? 512 : 2 * os_page);
   std::size_t freed = expire(64);
   if (freed < wanted) freed += sweep(64);
   bool any = freed != 0;
@@ -221,7 +225,7 @@ bool shard::make_room(unsigned round) noexcept {
   }
   // Freed slots are of use to their own size at once; only where that was not enough do blocks have to move.
   if (round == 0 && any) return true;
-  const compaction c = heap_->compact({2 * wanted + (std::size_t{64} << 10), std::chrono::microseconds(500)});
+  const compaction c = heap_->compact({2 * wanted + (std::size_t{64} << 10)});
   return any || c.bytes_given_back != 0;
 }
 
@@ -234,7 +238,7 @@ std::size_t shard::shrink(std::size_t bytes) noexcept {
     freed += e.bytes;
   }
   (void)fit_index(32);
-  heap_->compact({bytes * 2 + (std::size_t{64} << 10), std::chrono::milliseconds(1)});
+  heap_->compact({bytes * 2 + (std::size_t{64} << 10)});
   const std::size_t after = held_bytes();
   return before > after ? before - after : 0;
 }
@@ -321,9 +325,21 @@ bool shard::tidy_lists() noexcept {
 // Grows or shrinks the index by up to `steps` buckets. Invalidates: addresses of items. False if nothing was done.
 bool shard::fit_index(unsigned steps) noexcept {
   bool did = false;
-  for (; steps != 0 && index_.wants_to_grow() && index_.grow(); --steps) did = true;
+  for (; steps != 0 && index_.wants_to_grow() && grow_index(); --steps) did = true;
   for (; steps != 0 && index_.wants_to_shrink() && index_.shrink(); --steps) did = true;
   return did;
+}
+
+bool shard::grow_index() noexcept {
+  if (index_.grow_allocates() && full_ && options_.evict) {
+    if (grow_wait_ != 0 && --grow_wait_ != 0) return false;
+    if (!poor_) pay(index::grow_bytes + 2 * os_page);  // what is freed may be in several sizes
+  }
+  if (!index_.grow()) {
+    grow_wait_ = 256;
+    return false;
+  }
+  return true;
 }
 
 // What every operation that changes something does for the upkeep.
@@ -341,7 +357,14 @@ bool shard::maintain() noexcept {
   (void)sweep(64);
   const bool fitted = fit_index(32);
   const bool tidied = tidy_lists();
-  return !lists_.empty(wheel::due_list) || index_.entries() != in_epoch_[epoch_] || fitted || tidied ||
+  // What expiry or a flush left behind in holes is given back; the few holes of everyday traffic are left to it.
+  const std::size_t gain = heap_->estimate().bytes_to_gain;
+  bool compacted = false;
+  if (gain > std::max<std::size_t>(held_bytes() / 16, std::size_t{512} << 10)) {
+    const compaction c = heap_->compact({std::size_t{512} << 10});
+    compacted = c.why == stop_reason::effort_spent && c.bytes_given_back != 0;
+  }
+  return compacted || !lists_.empty(wheel::due_list) || index_.entries() != in_epoch_[epoch_] || fitted || tidied ||
          !wheel_.advance(options_.time->now(), 65536);
 }
 

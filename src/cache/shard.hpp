@@ -153,6 +153,7 @@ class shard {
   std::size_t sweep(std::size_t buckets) noexcept;
   bool tidy_lists() noexcept;
   bool fit_index(unsigned steps) noexcept;
+  bool grow_index() noexcept;
   void begin_flush() noexcept;
   void check_flush() noexcept {
     if (flush_at_ != 0 && options_.time->now() >= flush_at_) [[unlikely]]
@@ -193,10 +194,11 @@ class shard {
   std::size_t sweep_at_ = 0;
   std::size_t room_bytes_ = 0;  // what an operation lacked last
   // Since an allocation failed, each is paid for beforehand by evictions: credit_ is what was freed less what was
-  // allocated since. Now and then it is tried whether there is room again.
+  // allocated since, in usable bytes. Now and then it is tried whether there is room again.
   bool full_ = false;
   bool poor_ = false;  // by the last look: it does not pay
   unsigned payments_ = 0;
+  unsigned grow_wait_ = 0;  // operations until the index tries again to get a segment
   std::ptrdiff_t credit_ = 0;
   void* pinned_block_ = nullptr;
   cache_stats counts_;  // of events only

@@ -316,7 +316,7 @@ class model {
 TEST(cache_model, agrees_with_the_oracle_while_everything_moves) {
   for (std::uint64_t seed = 1; seed <= 4; ++seed) {
     model m(seed, std::size_t{32} << 20, seed % 2 == 0 ? 4 : 1, true, 40000);
-    m.run(6000, 100);
+    m.run(2500, 100);
     if (HasFatalFailure()) FAIL() << "seed " << seed;
   }
 }
@@ -324,7 +324,7 @@ TEST(cache_model, agrees_with_the_oracle_while_everything_moves) {
 TEST(cache_model, never_gives_back_anything_else_under_eviction) {
   for (std::uint64_t seed = 11; seed <= 14; ++seed) {
     model m(seed, std::size_t{2} << 20, seed % 2 == 0 ? 2 : 1, false, 100000);
-    m.run(6000, 100);
+    m.run(2500, 100);
     if (HasFatalFailure()) FAIL() << "seed " << seed;
   }
 }

@@ -93,7 +93,7 @@ TEST_F(index_test, shrinks_back_to_its_first_size) {
     }
   }
   EXPECT_EQ(table_.entries(), 0u);
-  EXPECT_EQ(table_.buckets(), 64u);
+  EXPECT_EQ(table_.buckets(), 32u);
   EXPECT_LT(table_.bytes(), bytes / 10);
 }
 
@@ -103,7 +103,7 @@ TEST_F(index_test, fills_to_the_brim_without_growing_and_then_refuses) {
     const item it = make(stored);
     if (!table_.insert(name_of(stored), it, 0)) break;
   }
-  EXPECT_GT(stored, 64 * 8 * 95 / 100);  // 64 buckets of 8
+  EXPECT_GT(stored, 32 * 8 * 95 / 100);  // 32 buckets of 8
   table_.verify();
   for (std::uint64_t i = 0; i < stored; ++i) ASSERT_TRUE(find(i)) << i;
   // Room again, for as many as left.
