@@ -295,6 +295,42 @@ TEST_F(pin_test, a_pin_at_the_top_does_not_strand_the_shelf) {
   EXPECT_TRUE(blocks.all_intact());
 }
 
+// Pins stop compaction on page after page, until the last page without one is gone; then the pages that had pins go.
+TEST_F(pin_test, pages_that_pins_held_can_be_emptied_in_any_order) {
+  constexpr std::size_t per_page = 64;
+  constexpr std::size_t pages = 5;
+  const auto page_number = [](const std::byte* block) { return reinterpret_cast<std::uintptr_t>(block) / (64 * kib); };
+  for (std::size_t variant = 0; variant < pages * pages; ++variant) {
+    const std::size_t first = variant / pages;
+    const std::size_t without_pin = variant % pages;
+    make(8 * mib, {1, 8}, 64 * kib);
+    for (std::size_t i = 0; i < pages * per_page; ++i) ASSERT_GE(blocks.allocate(*h, k, 1024), 0);
+    std::vector<std::byte*> pinned;
+    for (std::size_t page = 0; page < pages; ++page) {
+      if (page != without_pin) pinned.push_back(blocks.at[page * per_page + per_page - 1]);
+    }
+    for (std::byte* block : pinned) ASSERT_TRUE(h->pin(block));
+    for (std::size_t i = 0; i < blocks.at.size(); ++i) {
+      if (i % 8 != 0 && i % per_page != per_page - 1) blocks.free(*h, i);
+    }
+    h->compact();
+    h->verify();
+    for (std::byte* block : pinned) h->unpin(block);
+    for (std::size_t turn = 0; turn < pinned.size(); ++turn) {
+      const std::uintptr_t page = page_number(pinned[(first + turn) % pinned.size()]);
+      for (std::size_t i = 0; i < blocks.at.size(); ++i) {
+        if (blocks.at[i] != nullptr && page_number(blocks.at[i]) == page) blocks.free(*h, i);
+      }
+      ASSERT_TRUE(blocks.all_intact());
+      h->verify();
+    }
+    for (std::size_t i = 0; i < 200; ++i) ASSERT_GE(blocks.allocate(*h, k, 1024), 0);
+    ASSERT_TRUE(blocks.all_intact());
+    h->verify();
+    blocks.at.clear();
+  }
+}
+
 TEST_F(pin_test, a_refused_pin_leaves_the_block_unpinned) {
   make(page_pool::budget_bytes_min);
   fill(48);
