@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: MIT
+
+if(TARGET scootd_core)
+  scoot_fuzz_target(
+    NAME protocol_fuzz
+    SOURCES protocol_fuzz.cpp
+    LIBRARIES scootd_core
+    CORPUS ${CMAKE_CURRENT_SOURCE_DIR}/corpus/protocol)
+
+  scoot_fuzz_target(
+    NAME protocol_session_fuzz
+    SOURCES protocol_session_fuzz.cpp
+    LIBRARIES scootd_core
+    CORPUS ${CMAKE_CURRENT_SOURCE_DIR}/corpus/protocol_session)
+  target_include_directories(protocol_session_fuzz PRIVATE ${PROJECT_SOURCE_DIR}/tests/server)
+endif()
