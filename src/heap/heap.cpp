@@ -72,51 +72,6 @@ kind heap_impl::new_kind(const kind_options& options) noexcept {
   return {static_cast<std::uint8_t>(kind_count_++)};
 }
 
-// --- Checks of what callers hand in -------------------------------------------------------------------------------
-
-void heap_impl::check_outside_mover(const char* what) const noexcept {
-  SCOOT_CHECK(1, !in_mover_, "%s called by a mover in its own heap", what);
-}
-
-page_info* heap_impl::checked_page_of(const void* block, const char* what) const noexcept {
-  page_info* page = page_of(block);
-  if constexpr (SCOOT_CHECK_LEVEL >= 1) check_block(page, block, what);
-  return page;
-}
-
-void heap_impl::check_block(const page_info* page, const void* block, const char* what) const noexcept {
-  SCOOT_CHECK(1, page != nullptr, "%s(%p): not a block: outside every page of this pool", what, block);
-  switch (page->use) {
-    case page_use::shelf: {
-      const shelf* s = static_cast<const shelf*>(page->owner);
-      const bool ours = std::find(shelves_.begin(), shelves_.end(), s) != shelves_.end();
-      SCOOT_CHECK(1, ours, "%s(%p): a block of another heap", what, block);
-      const std::uint32_t index = s->slot_index(page, block);
-      SCOOT_CHECK(1,
-                  static_cast<const char*>(block) >= page->base + page->start && index < s->fresh_of(page) &&
-                      s->slot_address(page, index) == block,
-                  "%s(%p): not the start of a block", what, block);
-      const bool parked = std::find(s->magazine, s->magazine + s->parked, block) != s->magazine + s->parked;
-      SCOOT_CHECK(1, !parked && !base::test_bit(page->hole_map, index), "%s(%p): freed already", what, block);
-      return;
-    }
-    case page_use::large: {
-      SCOOT_CHECK(1, page->owner == this, "%s(%p): a block of another heap", what, block);
-      chunk* c = large_.first(page);
-      while (c != nullptr && c->payload() < block) c = large_space::next(page, c, page_bytes_);
-      SCOOT_CHECK(1, c != nullptr && c->payload() == block, "%s(%p): not the start of a block", what, block);
-      SCOOT_CHECK(1, !c->free, "%s(%p): freed already", what, block);
-      return;
-    }
-    case page_use::run:
-      SCOOT_CHECK(1, page->owner == this, "%s(%p): a block of another heap", what, block);
-      SCOOT_CHECK(1, page->base == block, "%s(%p): not the start of a block", what, block);
-      return;
-    default:
-      base::fail(__FILE__, __LINE__, "%s(%p): not a block: freed already, or never allocated", what, block);
-  }
-}
-
 // --- Resident memory ----------------------------------------------------------------------------------------------
 
 // Makes [start, end) of a page ours to touch.
@@ -175,7 +130,7 @@ shelf* heap_impl::new_shelf(std::uint8_t kind_index, std::size_t slot) noexcept 
 shelf* heap_impl::shelf_for(kind_entry& entry, std::uint8_t kind_index, std::size_t size) noexcept {
   const std::size_t size_class = size_class_of(size);
   if (entry.by_class[size_class] != nullptr) return entry.by_class[size_class];
-  const std::size_t slot = base::round_up(size_of_class(size_class), entry.options.alignment);
+  const std::size_t slot = slot_size_of(size_class, entry.options.alignment);
   shelf*& proper = entry.by_class[size_class_of(slot)];
   if (proper == nullptr) proper = new_shelf(kind_index, slot);
   entry.by_class[size_class] = proper;
@@ -316,7 +271,7 @@ void* heap_impl::allocate_block(kind k, std::size_t size) noexcept {
   }
   kind_entry& entry = *kinds_[k.index];
   if (size <= small_size_max) [[likely]] {
-    shelf* s = entry.by_class[(size + 7) / 8];
+    shelf* s = entry.by_class[small_size_class_of(size)];
     if (s != nullptr) [[likely]] {
       return s->parked != 0 ? pop_slot(*s) : allocate_small(*s, size);
     }
@@ -329,17 +284,13 @@ void* heap_impl::allocate_block(kind k, std::size_t size) noexcept {
 }
 
 void* heap_impl::allocate_slow(kind_entry& entry, std::uint8_t kind_index, std::size_t size) noexcept {
+  work_left work{move_bytes_max_ + size, 0};
   void* block = nullptr;
   if (size <= slot_max_) {
     shelf* s = shelf_for(entry, kind_index, size);
-    if (s == nullptr) {
-      ++failures_;
-      return nullptr;
-    }
-    return s->parked != 0 ? pop_slot(*s) : allocate_small(*s, size);
-  }
-  work_left work{move_bytes_max_ + size, 0};
-  if (size <= large_max_) {
+    while (s == nullptr && reclaim(os_page_, work) != 0) s = shelf_for(entry, kind_index, size);
+    if (s != nullptr) return s->parked != 0 ? pop_slot(*s) : allocate_small(*s, size);
+  } else if (size <= large_max_) {
     block = allocate_large(kind_index, size, entry.options.alignment, work);
   } else if (size <= pool_.get_budget().limit()) {
     block = allocate_run(kind_index, size);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Statistics, the invariants, and the test mode that moves everything.
+// Statistics, checks of callers and of the invariants, and the test mode that moves everything.
+#include <algorithm>
 #include <bit>
 
 #include "base/bits.hpp"
@@ -35,6 +36,53 @@ heap_stats heap_impl::get_stats() const noexcept {
   s.failures = failures_;
   return s;
 }
+
+// --- Checks of what callers hand in -------------------------------------------------------------------------------
+
+void heap_impl::check_outside_mover(const char* what) const noexcept {
+  SCOOT_CHECK(1, !in_mover_, "%s called by a mover in its own heap", what);
+}
+
+page_info* heap_impl::checked_page_of(const void* block, const char* what) const noexcept {
+  page_info* page = page_of(block);
+  if constexpr (SCOOT_CHECK_LEVEL >= 1) check_block(page, block, what);
+  return page;
+}
+
+void heap_impl::check_block(const page_info* page, const void* block, const char* what) const noexcept {
+  SCOOT_CHECK(1, page != nullptr, "%s(%p): not a block: outside every page of this pool", what, block);
+  switch (page->use) {
+    case page_use::shelf: {
+      const shelf* s = static_cast<const shelf*>(page->owner);
+      const bool ours = std::find(shelves_.begin(), shelves_.end(), s) != shelves_.end();
+      SCOOT_CHECK(1, ours, "%s(%p): a block of another heap", what, block);
+      const std::uint32_t index = s->slot_index(page, block);
+      SCOOT_CHECK(1,
+                  static_cast<const char*>(block) >= page->base + page->start && index < s->fresh_of(page) &&
+                      s->slot_address(page, index) == block,
+                  "%s(%p): not the start of a block", what, block);
+      const bool parked = std::find(s->magazine, s->magazine + s->parked, block) != s->magazine + s->parked;
+      SCOOT_CHECK(1, !parked && !base::test_bit(page->hole_map, index), "%s(%p): freed already", what, block);
+      return;
+    }
+    case page_use::large: {
+      SCOOT_CHECK(1, page->owner == this, "%s(%p): a block of another heap", what, block);
+      chunk* c = large_.first(page);
+      while (c != nullptr && c->payload() < block) c = large_space::next(page, c, page_bytes_);
+      SCOOT_CHECK(1, c != nullptr && c->payload() == block, "%s(%p): not the start of a block", what, block);
+      SCOOT_CHECK(1, !c->free, "%s(%p): freed already", what, block);
+      return;
+    }
+    case page_use::run:
+      SCOOT_CHECK(1, page->owner == this, "%s(%p): a block of another heap", what, block);
+      SCOOT_CHECK(1, page->base == block, "%s(%p): not the start of a block", what, block);
+      return;
+    default:
+      base::fail(__FILE__, __LINE__, "%s(%p): not a block: freed already, or never allocated", what, block);
+  }
+}
+
+// --- Checks of our own -----------------------------------------------------------------------------------------------
 
 namespace {
 
