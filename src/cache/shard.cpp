@@ -160,9 +160,11 @@ void* shard::allocate(std::size_t bytes) noexcept {
 
 // Evicts ahead of an allocation, because one that fails has cost compaction that eviction would have saved.
 void shard::pay(std::size_t bytes) noexcept {
-  if (++payments_ % 256 == 0) {
+  // Room may have come back meanwhile, by deletes, expiry or other shards. A large block pays much, so it looks each
+  // time.
+  if (++payments_ % 256 == 0 || bytes >= os_page) {
     const page_pool_stats pool = options_.pool->stats();
-    if (pool.held_bytes + pool.page_bytes - pool.idle_bytes <= pool.budget_bytes) {
+    if (pool.held_bytes + pool.page_bytes + bytes <= pool.budget_bytes + pool.idle_bytes) {
       full_ = false;
       return;
     }
@@ -379,7 +381,9 @@ std::size_t shard::scan(std::size_t position, visitor visit, void* context) noex
 
 void shard::prefetch_item(const hashed_key& k) noexcept {
   (void)index_.find(k.called, [](slot s) {
-    __builtin_prefetch(s.get().block());
+    const auto* bytes = static_cast<const char*>(s.get().block());
+    __builtin_prefetch(bytes);
+    __builtin_prefetch(bytes + 48);  // most keys end before
     return true;
   });
 }
