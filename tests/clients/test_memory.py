@@ -111,6 +111,28 @@ class MemoryTest(harness.ServerTest):
                 if not harness.is_reference():
                     self.assertGreater(found / checked, 0.5)
 
+    def test_room_that_was_freed_is_used_again(self):
+        # A cache that was full once and is empty again evicts nothing until it is full again.
+        harness.skip_unless(not harness.is_reference(), "memcached's pages stay with their sizes")
+        server = self.server("-m", "64")
+        with server.connect() as client:
+            for size, count in ((1_000_000, 100), (100_000, 1000), (10_000, 8000)):
+                with self.subTest(size=size):
+                    value = b"x" * size
+                    for number in range(count):
+                        self.assertEqual(client.store(b"a%d" % number, value), b"STORED")
+                    self.assertGreater(int(client.stats()["evictions"]), 0)
+                    for number in range(count):
+                        client.request(b"delete a%d" % number)
+                    self.assertEqual(client.stats()["curr_items"], "0")
+                    evictions = client.stats()["evictions"]
+                    for number in range(count * 3 // 10):
+                        self.assertEqual(client.store(b"b%d" % number, value), b"STORED")
+                    self.assertEqual(client.stats()["evictions"], evictions)
+                    self.assertEqual(client.stats()["curr_items"], str(count * 3 // 10))
+                    for number in range(count * 3 // 10):
+                        client.request(b"delete b%d" % number)
+
     def test_expired_items_leave(self):
         # By themselves: nobody asks for them.
         harness.skip_unless(not harness.is_reference(), "memcached's crawler takes a minute")
