@@ -5,13 +5,9 @@
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 
-set(libraries scoot scoot_shared)
-if(TARGET scoot_cache)
-  list(APPEND libraries scoot_cache)
-  set_target_properties(scoot_cache PROPERTIES EXPORT_NAME cache)
-endif()
+set_target_properties(scoot_cache PROPERTIES EXPORT_NAME cache)
 install(
-  TARGETS ${libraries}
+  TARGETS scoot scoot_shared scoot_cache
   EXPORT scootTargets
   FILE_SET HEADERS)
 if(TARGET scootd)
@@ -29,11 +25,7 @@ install(FILES ${PROJECT_BINARY_DIR}/scootConfig.cmake ${PROJECT_BINARY_DIR}/scoo
 # The .pc files find their prefix from where they lie, so that the tree can be moved.
 cmake_path(SET pc_dir ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 cmake_path(RELATIVE_PATH CMAKE_INSTALL_PREFIX BASE_DIRECTORY ${CMAKE_INSTALL_PREFIX}/${pc_dir} OUTPUT_VARIABLE pc_prefix)
-set(pc_files scoot)
-if(TARGET scoot_cache)
-  list(APPEND pc_files scoot-cache)
-endif()
-foreach(name ${pc_files})
+foreach(name scoot scoot-cache)
   configure_file(cmake/${name}.pc.in ${PROJECT_BINARY_DIR}/${name}.pc @ONLY)
   install(FILES ${PROJECT_BINARY_DIR}/${name}.pc DESTINATION ${pc_dir})
 endforeach()
