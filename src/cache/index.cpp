@@ -88,19 +88,45 @@ std::size_t index::other_position(const bucket& b, unsigned entry, std::size_t p
   return home != position ? home : position_of(n.other_place());
 }
 
+// The same as far as it can be told from the tag alone, which touches no item: not if the one bit of the item's place
+// is missing that decides between two halves of a bucket that has been split, because the entry's own has not been.
+std::size_t index::other_by_tag(std::uint16_t tag, std::size_t position) const noexcept {
+  const std::size_t low = mask_high_ >> 1;
+  const std::size_t split = buckets_ - (low + 1);  // buckets below have been split
+  const std::size_t other = position ^ name::difference(tag);
+  if ((other & low) >= split) return other & low;
+  return (position & low) < split ? other & mask_high_ : unknown;
+}
+
+bool index::give_way(bucket& b, unsigned entry, std::size_t position, std::size_t other) noexcept {
+  if (!may_move(position, other)) return false;
+  bucket& to = nth(other);
+  const int empty = empty_entry(to);
+  if (empty < 0) return false;
+  const slot from{&b, entry};
+  put(to, static_cast<unsigned>(empty), b.tags[entry], from.get(), from.epoch());
+  b.tags[entry] = 0;
+  return true;
+}
+
 // Frees an entry of the bucket by moving one to its other bucket. Its number, or -1.
 int index::make_way(std::size_t position) noexcept {
   bucket& b = nth(position);
+  std::size_t others[entries_per_bucket];
   for (unsigned entry = 0; entry < entries_per_bucket; ++entry) {
-    const std::size_t other = other_position(b, entry, position);
-    if (other == position || !may_move(position, other)) continue;
-    bucket& to = nth(other);
-    const int empty = empty_entry(to);
-    if (empty < 0) continue;
-    const slot from{&b, entry};
-    put(to, static_cast<unsigned>(empty), b.tags[entry], from.get(), from.epoch());
-    b.tags[entry] = 0;
-    return static_cast<int>(entry);
+    others[entry] = other_by_tag(b.tags[entry], position);
+    if (others[entry] != unknown) {
+      __builtin_prefetch(&nth(others[entry]));
+    } else {
+      __builtin_prefetch(slot{&b, entry}.get().block());
+    }
+  }
+  for (unsigned entry = 0; entry < entries_per_bucket; ++entry) {
+    if (others[entry] != unknown && give_way(b, entry, position, others[entry])) return static_cast<int>(entry);
+  }
+  for (unsigned entry = 0; entry < entries_per_bucket; ++entry) {
+    if (others[entry] != unknown) continue;
+    if (give_way(b, entry, position, other_position(b, entry, position))) return static_cast<int>(entry);
   }
   return -1;
 }
@@ -233,6 +259,10 @@ void index::verify() noexcept {
     ++counted;
     const name n = name_of(s.get());
     SCOOT_CHECK(1, n.tag == s.where->tags[s.entry], "entry in bucket %zu has another item's tag", position);
+    SCOOT_CHECK(1,
+                stashed || other_by_tag(n.tag, position) == unknown ||
+                    other_by_tag(n.tag, position) == other_position(*s.where, s.entry, position),
+                "the other bucket of an entry in bucket %zu is not what its tag says", position);
     SCOOT_CHECK(1, stashed || position_of(n.place) == position || position_of(n.other_place()) == position,
                 "entry in bucket %zu belongs into %zu or %zu", position, position_of(n.place),
                 position_of(n.other_place()));

@@ -77,6 +77,10 @@ class index {
   }
 
   void prefetch(name n) const noexcept { __builtin_prefetch(&bucket_at(n.place)); }
+  void prefetch_both(name n) const noexcept {
+    __builtin_prefetch(&bucket_at(n.place));
+    __builtin_prefetch(&bucket_at(n.other_place()));
+  }
 
   // Adds an entry; the name must be the item's own. May move other entries, never items.
   [[nodiscard]] bool insert(name n, item it, unsigned epoch) noexcept;
@@ -177,6 +181,9 @@ class index {
     return !scanning_ || (from < scan_position_) == (to < scan_position_);
   }
   [[nodiscard]] std::size_t other_position(const bucket& b, unsigned entry, std::size_t position) const noexcept;
+  static constexpr std::size_t unknown = ~std::size_t{0};
+  [[nodiscard]] std::size_t other_by_tag(std::uint16_t tag, std::size_t position) const noexcept;
+  [[nodiscard]] bool give_way(bucket& b, unsigned entry, std::size_t position, std::size_t other) noexcept;
   [[nodiscard]] int make_way(std::size_t position) noexcept;
   [[nodiscard]] bool stash(std::uint16_t tag, item it, unsigned epoch) noexcept;
   void drain_stash() noexcept;

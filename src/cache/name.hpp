@@ -31,8 +31,9 @@ struct name {
     return {static_cast<std::uint32_t>(hash) & place_mask, tag == 0 ? std::uint16_t{1} : tag};
   }
   // The other place an item of this name may be in. Differs from `place` in bit 0, so the buckets differ, too.
-  [[nodiscard]] std::uint32_t other_place() const noexcept {
-    return place ^ (((tag * 0x9e3779b1u >> 8) | 1) & place_mask);
+  [[nodiscard]] std::uint32_t other_place() const noexcept { return place ^ difference(tag); }
+  [[nodiscard]] static std::uint32_t difference(std::uint16_t tag) noexcept {
+    return ((tag * 0x9e3779b1u >> 8) | 1) & place_mask;
   }
   [[nodiscard]] friend bool operator==(const name&, const name&) = default;
 };

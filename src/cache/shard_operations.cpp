@@ -193,7 +193,9 @@ cache_status shard::condition(slot s, const store_options& options) noexcept {
 
 progress shard::store(const hashed_key& k, std::string_view value, const store_options& options, void* ready,
                       cache_status& status) noexcept {
+  index_.prefetch_both(k.called);
   step();
+  if (full_ && ready == nullptr && options_.evict && !poor_) pay(k.key.size() + value.size());  // while memory answers
   if (!lists_.reserve(2)) return out_of_memory(name_lists::names_per_chunk * 5);
   slot s = find_live(k);
   status = condition(s, options);
