@@ -227,7 +227,8 @@ bool shard::make_room(unsigned round) noexcept {
   }
   // Freed slots are of use to their own size at once; only where that was not enough do blocks have to move.
   if (round == 0 && any) return true;
-  const compaction c = heap_->compact({2 * wanted + (std::size_t{64} << 10)});
+  const std::size_t effort_bytes = std::min<std::size_t>(2 * wanted, std::size_t{256} << 10);
+  const compaction c = heap_->compact({effort_bytes + (std::size_t{64} << 10)});
   return any || c.bytes_given_back != 0;
 }
 
@@ -366,7 +367,8 @@ bool shard::maintain() noexcept {
     const compaction c = heap_->compact({std::size_t{512} << 10});
     compacted = c.why == stop_reason::effort_spent && c.bytes_given_back != 0;
   }
-  return compacted || !lists_.empty(wheel::due_list) || index_.entries() != in_epoch_[epoch_] || fitted || tidied ||
+  const bool due = !lists_.empty(wheel::due_list) && lists_.spares() != 0;  // else there is no memory to go on
+  return compacted || due || index_.entries() != in_epoch_[epoch_] || fitted || tidied ||
          !wheel_.advance(options_.time->now(), 65536);
 }
 
