@@ -59,6 +59,16 @@ class HostileTest(harness.ServerTest):
             self.assertEqual(client.get(key), value)
         self.assertLess(time.monotonic() - started, harness.patience(seconds))
 
+    def check_calm(self, server):
+        """Once it has done what it was asked, the server rests: a loop that spins never would."""
+
+        def rests():
+            before = server.cpu_seconds()
+            time.sleep(0.5)
+            return server.cpu_seconds() - before < 0.1
+
+        harness.poll(rests, 10, "a server at rest")
+
     def test_random_bytes(self):
         server = self.server()
         chance = random.Random(11)
@@ -210,9 +220,7 @@ class HostileTest(harness.ServerTest):
         if not harness.is_sanitized():
             self.assertLess((server.rss_peak_bytes() - before) >> 20, 48)
         # It costs no processor time either to have them.
-        started = server.cpu_seconds()
-        time.sleep(1)
-        self.assertLess(server.cpu_seconds() - started, 0.4)
+        self.check_calm(server)
         # One that reads after all gets all that it is owed, in order.
         late = deaf[1]
         late.socket.settimeout(harness.patience(20))
@@ -272,9 +280,7 @@ class HostileTest(harness.ServerTest):
             if not harness.is_sanitized():
                 # No fixed buffer of tens of KiB for each idle connection.
                 self.assertLess(server.rss_bytes() / wanted, 24 << 10)
-            started = server.cpu_seconds()
-            time.sleep(0.5)
-            self.assertLess(server.cpu_seconds() - started, 0.25)
+            self.check_calm(server)
         with server.connect() as client:
             harness.poll(lambda: int(client.stats()["curr_connections"]) < 20, 10, "the end of the connections")
         print(f"{wanted} connections")
@@ -302,13 +308,11 @@ class HostileTest(harness.ServerTest):
             waiting = []
             for _ in range(60):
                 try:
-                    waiting.append(server.connect(timeout=5))
+                    waiting.append(server.connect(timeout=2))
                 except OSError:
                     break
-            self.assertGreater(len(waiting), 20)
-            started = server.cpu_seconds()
-            time.sleep(1)
-            self.assertLess(server.cpu_seconds() - started, 0.4, "it spins")
+            self.assertGreaterEqual(len(waiting), 10)
+            self.check_calm(server)
             # Those who are in are served.
             self.assertRegex(client.request("version"), b"^VERSION ")
             for other in waiting:

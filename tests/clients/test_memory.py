@@ -133,6 +133,30 @@ class MemoryTest(harness.ServerTest):
                     for number in range(count * 3 // 10):
                         client.request(b"delete b%d" % number)
 
+    def test_memory_follows_a_new_limit(self):
+        # cache_memlimit: a full cache halved gives the memory back in seconds, and doubled again uses it.
+        harness.skip_unless(not harness.is_reference(), "memcached gives nothing back")
+        server = self.server("-m", "128")
+        with server.connect() as client:
+            def fill():
+                for number in range(40_000):
+                    client.send(b"set k%d 0 0 4000 noreply\r\n%s\r\n" % (number, values.make(b"k%d" % number, 1, 4000)))
+                client.request("version")
+
+            fill()
+            self.assertGreater(server.rss_bytes(), 110 * MIB)
+            self.assertEqual(client.request("cache_memlimit 64"), b"OK")
+            harness.poll(lambda: server.rss_bytes() <= (64 + 16) * MIB, 5, "the memory's return")
+            self.assertEqual(client.stats()["limit_maxbytes"], str(64 * MIB))
+            for at in range(0, 40_000, 100):
+                for key, (_, value) in client.get_many([b"k%d" % number for number in range(at, at + 100)]).items():
+                    values.check(key, value)
+            self.assertGreater(int(client.stats()["bytes"]), 45 * MIB)
+            self.assertEqual(client.request("cache_memlimit 128"), b"OK")
+            fill()
+            self.assertGreater(server.rss_bytes(), 110 * MIB)
+            self.check_bound(server, 128, "after a cut and a rise")
+
     def test_expired_items_leave(self):
         # By themselves: nobody asks for them.
         harness.skip_unless(not harness.is_reference(), "memcached's crawler takes a minute")
