@@ -4,9 +4,13 @@
 // come back, a smaller budget is reached, a full cache that may not evict says so. Method: small budgets, real loads.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <chrono>
+#include <cmath>
+#include <list>
 #include <string>
 #include <thread>
+#include <unordered_map>
 #include <vector>
 
 #include "support.hpp"
@@ -101,6 +105,44 @@ TEST(cache_memory, a_key_that_comes_back_soon_after_eviction_stays) {
   int kept = 0;
   for (int i = 0; i < 200; ++i) kept += value_of(*c, "back" + std::to_string(i)) == value;
   EXPECT_GT(kept, 100);
+}
+
+TEST(cache_memory, misses_less_than_lru_with_as_many_items) {
+  testing::fake_clock clock;
+  const auto c = cache::create(options_on(clock, 4 * mib));
+  const std::string value(100, 'v');
+  testing::seeded random(3);
+  std::vector<double> cumulated(200000);
+  double sum = 0;
+  for (std::size_t i = 0; i < cumulated.size(); ++i)
+    cumulated[i] = sum += 1 / std::pow(static_cast<double>(i + 1), 0.9);
+  std::list<std::uint32_t> order;  // the peer: keys, the last used first
+  std::unordered_map<std::uint32_t, std::list<std::uint32_t>::iterator> where;
+  int misses = 0, lru_misses = 0;
+  std::size_t items = 1000;
+  for (int i = 0; i < 600000; ++i) {
+    if (i == 300000) misses = lru_misses = 0;
+    const double at = static_cast<double>(random() >> 11) * 0x1p-53 * sum;
+    const auto k =
+        static_cast<std::uint32_t>(std::lower_bound(cumulated.begin(), cumulated.end(), at) - cumulated.begin());
+    if (value_of(*c, key_of(k)) != value) {
+      ++misses;
+      ASSERT_EQ(c->store(key_of(k), value), cache_status::ok);
+    }
+    if (i % 1000 == 0) items = std::max(items, c->stats().items);
+    if (const auto found = where.find(k); found != where.end()) {
+      order.splice(order.begin(), order, found->second);
+      continue;
+    }
+    ++lru_misses;
+    order.push_front(k);
+    where[k] = order.begin();
+    if (where.size() <= items) continue;
+    where.erase(order.back());
+    order.pop_back();
+  }
+  EXPECT_LT(misses, lru_misses * 92 / 100);
+  EXPECT_GT(lru_misses, 50000);
 }
 
 TEST(cache_memory, large_values_find_room_among_small_ones) {
