@@ -47,8 +47,7 @@ heap_impl::~heap_impl() {
       s->pop();
       release_shelf_page(*s, top);
     }
-    pool_.metadata_free(s->pages, s->page_capacity * sizeof(page_info*));
-    pool_.metadata_free(s->hole_pages, s->page_capacity / 8);
+    free_page_list(*s);
     pool_.metadata_free(s, sizeof(shelf));
   }
   while (large_.pages().size() != 0) {
@@ -137,28 +136,40 @@ shelf* heap_impl::shelf_for(kind_entry& entry, std::uint8_t kind_index, std::siz
   return proper;
 }
 
+namespace {
+
+// The shelf's list of pages, and behind it a bit for each.
+std::size_t page_list_bytes(std::uint32_t capacity) noexcept {
+  return capacity * sizeof(page_info*) + base::round_up(capacity, 64) / 8;
+}
+
+}  // namespace
+
 // Room for one more page in the shelf's lists.
 bool heap_impl::make_page_room(shelf& s) noexcept {
   if (s.page_count < s.page_capacity) return true;
-  const std::uint32_t capacity = std::max<std::uint32_t>(64, s.page_capacity * 2);
-  void* pages = pool_.metadata_allocate(capacity * sizeof(page_info*));
-  void* bits = pages == nullptr ? nullptr : pool_.metadata_allocate(capacity / 8);
-  if (bits == nullptr) {
-    pool_.metadata_free(pages, capacity * sizeof(page_info*));
-    return false;
-  }
-  std::memset(bits, 0, capacity / 8);
+  const std::uint32_t capacity = std::max<std::uint32_t>(7, s.page_capacity * 2 + 1);
+  void* memory = pool_.metadata_allocate(page_list_bytes(capacity));
+  if (memory == nullptr) return false;
+  auto** pages = static_cast<page_info**>(memory);
+  auto* bits = reinterpret_cast<std::uint64_t*>(pages + capacity);
+  std::memset(bits, 0, base::round_up(capacity, 64) / 8);
   if (s.page_count != 0) {
     std::memcpy(pages, s.pages, s.page_count * sizeof(page_info*));
-    std::memcpy(bits, s.hole_pages, s.page_capacity / 8);
+    std::memcpy(bits, s.hole_pages, base::round_up(s.page_capacity, 64) / 8);
   }
-  pool_.metadata_free(s.pages, s.page_capacity * sizeof(page_info*));
-  pool_.metadata_free(s.hole_pages, s.page_capacity / 8);
-  metadata_bytes_ += (capacity - s.page_capacity) * sizeof(page_info*) + (capacity - s.page_capacity) / 8;
-  s.pages = static_cast<page_info**>(pages);
-  s.hole_pages = static_cast<std::uint64_t*>(bits);
+  free_page_list(s);
+  metadata_bytes_ += page_list_bytes(capacity);
+  s.pages = pages;
+  s.hole_pages = bits;
   s.page_capacity = capacity;
   return true;
+}
+
+void heap_impl::free_page_list(shelf& s) noexcept {
+  if (s.pages == nullptr) return;
+  pool_.metadata_free(s.pages, page_list_bytes(s.page_capacity));
+  metadata_bytes_ -= page_list_bytes(s.page_capacity);
 }
 
 namespace {

@@ -77,6 +77,7 @@ class heap_impl final : public heap {
   [[nodiscard]] shelf* shelf_for(kind_entry& entry, std::uint8_t kind_index, std::size_t size) noexcept;
   shelf* new_shelf(std::uint8_t kind_index, std::size_t slot) noexcept;
   bool make_page_room(shelf& s) noexcept;
+  void free_page_list(shelf& s) noexcept;
   void* pop_slot(shelf& s) noexcept;
   void* spill(const shelf& s) noexcept;
   bool grow(shelf& s) noexcept;

@@ -15,7 +15,9 @@ namespace {
 
 constexpr std::size_t page_bytes_min = std::size_t{64} << 10;
 constexpr std::size_t page_bytes_largest = std::size_t{1} << 20;
-constexpr std::size_t usable_step_pages = 64;  // 64 infos fill one OS page
+constexpr std::size_t usable_step_pages = 64;                   // 64 infos fill one OS page
+constexpr std::size_t table_span_bytes = std::size_t{2} << 20;  // of memory that one page table maps
+constexpr std::size_t table_sweep_pages = 16;
 constexpr std::size_t trim_step_bytes = std::size_t{64} << 10;
 
 std::size_t default_page_bytes(std::size_t budget_bytes) noexcept {
@@ -240,11 +242,29 @@ std::size_t page_pool_impl::trim_locked(std::size_t bytes, std::size_t keep_byte
         if (r.infos[index].resident_bytes() == 0) {
           r.infos[index].resident_begin = r.infos[index].resident_end = 0;
           base::clear_bit(r.idle_bits, index);
+          ++pages_trimmed_;
         }
       }
     }
   }
+  if (keep_bytes == 0 && pages_trimmed_ >= table_sweep_pages) give_back_tables();
   return given;
+}
+
+// The kernel (from Linux 6.14 on) frees a page table when a range that covers it is given back at once, which the pages
+// one by one never did.
+void page_pool_impl::give_back_tables() noexcept {
+  pages_trimmed_ = 0;
+  for (std::size_t i = 0; i < region_count_.load(std::memory_order_relaxed); ++i) {
+    const region& r = regions_[i];
+    for (std::size_t begin = next_set(r.free_bits, 0, r.usable_pages); begin < r.usable_pages;) {
+      std::size_t end = begin;
+      while (end < r.usable_pages && base::test_bit(r.free_bits, end) && !base::test_bit(r.idle_bits, end)) ++end;
+      const std::size_t bytes = (end - begin) << page_shift_;
+      if (bytes >= table_span_bytes) (void)os::give_back(r.base + (begin << page_shift_), bytes);
+      begin = next_set(r.free_bits, std::max(end, begin + 1), r.usable_pages);
+    }
+  }
 }
 
 std::size_t page_pool_impl::trim_some(std::size_t bytes, std::size_t keep_bytes) noexcept {

@@ -95,6 +95,7 @@ class page_pool_impl final : public page_pool {
   void put_back(page_info* page) noexcept;
   std::size_t trim_locked(std::size_t bytes, std::size_t keep_bytes) noexcept;
   std::size_t trim_page(page_info* page, std::size_t bytes) noexcept;
+  void give_back_tables() noexcept;
   bool charge_locked(std::size_t bytes) noexcept;
   region& region_of(const page_info* page) noexcept;
 
@@ -108,6 +109,7 @@ class page_pool_impl final : public page_pool {
   metadata_arena arena_;
   std::size_t info_charged_ = 0;  // page_info and bit arrays, charged
   std::size_t pages_in_use_ = 0;
+  std::size_t pages_trimmed_ = 0;  // wholly, since the OS's page tables for free pages were last given back
   region regions_[regions_max];
 };
 
