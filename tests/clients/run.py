@@ -16,6 +16,11 @@ import sys
 import time
 import unittest
 
+# Debian's own python sees Debian's client libraries; another one that comes first on PATH may not.
+DEBIAN_PYTHON = "/usr/bin/python3"
+if sys.prefix not in ("/usr", "/usr/local") and os.access(DEBIAN_PYTHON, os.X_OK) and sys.executable != DEBIAN_PYTHON:
+    os.execv(DEBIAN_PYTHON, [DEBIAN_PYTHON, os.path.abspath(__file__), *sys.argv[1:]])
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 sys.dont_write_bytecode = True

@@ -188,7 +188,18 @@ class HostileTest(harness.ServerTest):
         clients = [self.connect(server) for _ in range(200)]
         for number, client in enumerate(clients):
             client.send(b"set big%d 0 0 1000000\r\n%s" % (number, b"x" * 1000))
-        self.check_service(server)
+
+        def served():
+            # While the last of them come in, they may evict what the polite client has just stored; not for long.
+            try:
+                self.check_service(server)
+                return True
+            except AssertionError:
+                return False
+
+        harness.poll(served, 10, "room for others")
+        for _ in range(20):
+            self.check_service(server)
         if not harness.is_sanitized():
             self.assertLess(server.rss_bytes(), (64 + 40) << 20)
         for client in clients:
