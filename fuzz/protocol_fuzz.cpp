@@ -71,9 +71,9 @@ std::size_t check_one(std::string_view input) {
   request alone;
   const parse_result again = parse_request(all.substr(0, result.line_bytes), alone);
   must(again.status == result.status && again.line_bytes == result.line_bytes && again.error == result.error &&
-           alone.command == r.command && alone.noreply == r.noreply && alone.key == r.key &&
-           alone.arguments == r.arguments && alone.flags == r.flags && alone.exptime == r.exptime &&
-           alone.value_bytes == r.value_bytes && alone.number == r.number,
+           again.block_bytes == result.block_bytes && alone.command == r.command && alone.noreply == r.noreply &&
+           alone.key == r.key && alone.arguments == r.arguments && alone.flags == r.flags &&
+           alone.exptime == r.exptime && alone.value_bytes == r.value_bytes && alone.number == r.number,
        "what follows a line does not change it");
   if (result.line_bytes > 1) {
     const parse_status cut = parse_request(all.substr(0, result.line_bytes - 1), alone).status;

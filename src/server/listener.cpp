@@ -4,6 +4,7 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <spdlog/spdlog.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -143,9 +144,11 @@ int listener::accept_one(event_loop& loop, server_state& state, int socket) noex
     if (state.connections_now.load(std::memory_order_relaxed) < state.options.connections_max) {
       state.connections_now.fetch_add(1, std::memory_order_relaxed);
       state.connections_total.fetch_add(1, std::memory_order_relaxed);
+      spdlog::trace("<{} new connection", descriptor);
       return descriptor;
     }
     state.connections_rejected.fetch_add(1, std::memory_order_relaxed);
+    spdlog::debug("a connection is turned away: {} are open", state.options.connections_max);
     static_cast<void>(send(descriptor, too_many.data(), too_many.size(), MSG_NOSIGNAL));
     close(descriptor);
   }
@@ -153,6 +156,7 @@ int listener::accept_one(event_loop& loop, server_state& state, int socket) noex
 
 void listener::pause(event_loop& loop, server_state& state) noexcept {
   if (paused_) return;
+  spdlog::debug("no descriptor for a connection: accepting pauses for {} ms", retry_ms);
   paused_ = true;
   paused_since_ = std::chrono::steady_clock::now();
   state.accepting.store(false, std::memory_order_relaxed);

@@ -11,7 +11,7 @@ namespace scoot::server {
 
 void start_log(int verbosity) {
   auto logger = std::make_shared<spdlog::logger>("scootd", std::make_shared<spdlog::sinks::stderr_sink_mt>());
-  logger->set_pattern("%Y-%m-%d %H:%M:%S.%e %n %^%l%$: %v");
+  logger->set_pattern("%Y-%m-%d %H:%M:%S.%e %l: %v");
   spdlog::set_default_logger(std::move(logger));
   set_log_verbosity(verbosity);
 }

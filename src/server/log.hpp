@@ -2,8 +2,8 @@
 //
 // log: the daemon's messages, to standard error by spdlog.
 //
-// Verbosity 0 tells what an operator must know (start, end, errors), 1 (-v) connections that fail, 2 (-vv) each command
-// and response as well. Threads: any.
+// Verbosity 0 tells what an operator must know (start, end, errors), 1 (-v) connections that are turned away, 2 (-vv)
+// each connection, command and response as well. Threads: any.
 #pragma once
 
 #include <string_view>

@@ -35,8 +35,8 @@ words split(std::string_view line) noexcept {
   return result;
 }
 
-constexpr parse_result accepted{parse_status::request, 0, {}};
-parse_result refused(std::string_view error) noexcept { return {parse_status::invalid, 0, error}; }
+constexpr parse_result accepted{parse_status::request, 0, 0, {}};
+parse_result refused(std::string_view error) noexcept { return {parse_status::invalid, 0, 0, error}; }
 
 // Some commands have their word and then anything.
 parse_result simple(verb v, request& out) noexcept {
@@ -44,26 +44,28 @@ parse_result simple(verb v, request& out) noexcept {
   return accepted;
 }
 
+// A store that is refused for anything but its form takes its data block with it, if the length can be made out: what a
+// client sends as data must not be carried out as commands.
 parse_result parse_store(verb v, const words& w, request& out) noexcept {
   const std::size_t needed = v == verb::cas ? 6 : 5;
   if (w.count != needed && w.count != needed + 1) return refused(reply_error);
   out.command = v;
   out.noreply = w.last() == "noreply";
   out.key = w.at[1];
-  if (out.key.size() > key_bytes_max) return refused(reply_bad_format);
   const auto flags = read_unsigned(w.at[2]);
   const auto exptime = read_signed(w.at[3]);
   const auto bytes = read_signed(w.at[4]);
-  if (!flags || !exptime || !bytes) return refused(reply_bad_format);
-  if (v == verb::cas) {
-    const auto unique = read_unsigned(w.at[5]);
-    if (!unique) return refused(reply_bad_format);
-    out.number = *unique;
+  const auto unique = v == verb::cas ? read_unsigned(w.at[5]) : 0;
+  if (!bytes || *bytes < 0 || *bytes > std::numeric_limits<std::int32_t>::max() - 2) return refused(reply_bad_format);
+  out.value_bytes = static_cast<std::uint32_t>(*bytes);
+  if (!flags || !exptime || !unique || out.key.size() > key_bytes_max) {
+    parse_result result = refused(reply_bad_format);
+    result.block_bytes = std::size_t{out.value_bytes} + 2;
+    return result;
   }
-  if (*bytes < 0 || *bytes > std::numeric_limits<std::int32_t>::max() - 2) return refused(reply_bad_format);
   out.flags = static_cast<std::uint32_t>(*flags);
   out.exptime = static_cast<std::int32_t>(*exptime);
-  out.value_bytes = static_cast<std::uint32_t>(*bytes);
+  out.number = *unique;
   return accepted;
 }
 
@@ -214,6 +216,8 @@ parse_result parse_line(std::string_view line, request& out) noexcept {
     default:
       break;
   }
+  // A browser that was made to talk to this port must not get its headers and body carried out.
+  if (w.count < words_max && w.last().substr(0, 5) == "HTTP/") return {parse_status::hopeless, 0, 0, {}};
   return refused(reply_error);
 }
 
@@ -236,11 +240,11 @@ bool is_hopeless(std::string_view input) noexcept {
 parse_result parse_request(std::string_view input, request& out) noexcept {
   const void* const newline = std::memchr(input.data(), '\n', input.size());
   if (newline == nullptr) {
-    return {is_hopeless(input) ? parse_status::hopeless : parse_status::incomplete, 0, {}};
+    return {is_hopeless(input) ? parse_status::hopeless : parse_status::incomplete, 0, 0, {}};
   }
   auto length = static_cast<std::size_t>(static_cast<const char*>(newline) - input.data());
   const std::size_t line_bytes = length + 1;
-  if (length >= line_bytes_read_max && !is_long_retrieval(input)) return {parse_status::hopeless, line_bytes, {}};
+  if (length >= line_bytes_read_max && !is_long_retrieval(input)) return {parse_status::hopeless, line_bytes, 0, {}};
   if (length > 1 && input[length - 1] == '\r') --length;
   std::string_view line = input.substr(0, length);
   // A NUL ends the line for memcached's C strings, and what is behind it is not looked at.

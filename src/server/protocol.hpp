@@ -74,13 +74,14 @@ enum class parse_status : unsigned char {
   request,     // a command, to be carried out
   incomplete,  // no end of line yet: come again with more bytes
   invalid,     // not a command: answer with `error`, unless the request says noreply, and go on behind the line
-  hopeless,    // no end of line where there must have been one: close the connection
+  hopeless,    // no end of line where there must have been one, or HTTP: close the connection
 };
 
 struct parse_result {
   parse_status status = parse_status::incomplete;
-  std::size_t line_bytes = 0;  // of the line, its end included, when there is one
-  std::string_view error;      // with its end of line
+  std::size_t line_bytes = 0;   // of the line, its end included, when there is one
+  std::size_t block_bytes = 0;  // invalid: so many bytes behind the line are the data of the refused command
+  std::string_view error;       // with its end of line
 };
 
 // Reads one command line from the front of `input` into `out`, which is only valid if the status says so (but its

@@ -139,6 +139,8 @@ session::step session::run_command(const session_context& with, std::string_view
   if (parsed.status == parse_status::invalid) {
     reply(with, parsed.error);
     input.remove_prefix(parsed.line_bytes);
+    swallow_bytes_ = parsed.block_bytes;
+    if (swallow_bytes_ > 0) phase_ = phase::swallowing;
     return step::again;
   }
   if (is_retrieval(what.command)) {

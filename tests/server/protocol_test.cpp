@@ -177,6 +177,27 @@ TEST(protocol, is_silent_about_an_error_where_memcached_is) {
   }
 }
 
+TEST(protocol, takes_the_data_of_a_refused_store_with_it_if_its_length_is_known) {
+  const auto block_bytes = [](const std::string& line) {
+    request out;
+    return parse_request(line, out).block_bytes;
+  };
+  EXPECT_EQ(block_bytes("set k abc 0 7\r\n"), 9u);
+  EXPECT_EQ(block_bytes("set " + std::string(251, 'k') + " 0 0 7\r\n"), 9u);
+  EXPECT_EQ(block_bytes("cas k 0 0 7 x\r\n"), 9u);
+  EXPECT_EQ(block_bytes("set k 0 0 -1\r\n"), 0u);
+  EXPECT_EQ(block_bytes("set k 0 0 x\r\n"), 0u);
+  EXPECT_EQ(block_bytes("set k 0 0\r\n"), 0u);
+  EXPECT_EQ(block_bytes("set k 0 0 7\r\n"), 0u);
+}
+
+TEST(protocol, closes_on_http) {
+  request out;
+  EXPECT_EQ(parse_request("POST / HTTP/1.1\r\n", out).status, parse_status::hopeless);
+  EXPECT_EQ(parse_request("GET /stats HTTP/1.0\r\n", out).status, parse_status::hopeless);
+  EXPECT_EQ(parse_request("get k HTTP/1.1\r\n", out).status, parse_status::request);
+}
+
 TEST(protocol, takes_a_bare_newline_and_extra_blanks) {
   EXPECT_EQ(accepted("set  k  1   2 3 \n").value_bytes, 3u);
   EXPECT_EQ(accepted("  delete k\n").key, "k");

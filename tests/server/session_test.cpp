@@ -95,6 +95,12 @@ TEST(session, uses_a_bad_block_up_with_two_bytes_more_and_reads_on_behind) {
   expect("set k 0 0 1\na\nmn\r\n", bad + "ERROR\r\n");
 }
 
+TEST(session, never_takes_the_data_of_a_refused_store_for_commands) {
+  const std::string bad = "CLIENT_ERROR bad command line format\r\n";
+  expect("set k abc 0 9\r\nflush_all\r\nmn\r\n", bad + "MN\r\n");
+  expect("cas k 0 0 2 x noreply\r\nmn\r\nmn\r\n", "MN\r\n");
+}
+
 TEST(session, refuses_a_retrieval_with_a_key_too_long_as_a_whole) {
   const std::string key(251, 'k');
   const std::string bad = "CLIENT_ERROR bad command line format\r\n";
