@@ -14,8 +14,8 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <map>
 #include <iosfwd>
+#include <map>
 #include <memory>
 #include <random>
 #include <string>
