@@ -24,7 +24,6 @@ using caching::cache_impl;
 using caching::hashed_key;
 using caching::item;
 using caching::name;
-using caching::progress;
 using caching::shard;
 
 namespace caching {

@@ -97,7 +97,7 @@ class index {
 
   // True if the next grow() has to allocate: so many bytes.
   [[nodiscard]] bool grow_allocates() const noexcept { return buckets_ == segments_ * segment_buckets; }
-  static constexpr std::size_t grow_bytes = (32 + 6) * 64;
+  static constexpr std::size_t grow_bytes = std::size_t{32 + 6} * 64;
 
   // The segments' lines for the policy; `place` chooses one. 32 words.
   [[nodiscard]] std::uint16_t* ghost_line(std::uint32_t place) noexcept;

@@ -134,7 +134,7 @@ class item {
   }
   [[nodiscard]] static std::size_t length_end(unsigned shape) noexcept { return 4 + (shape & 3); }
   [[nodiscard]] static std::size_t header_bytes(unsigned shape) noexcept {
-    return length_end(shape) + (shape & has_flags) + 5 * (shape >> 3 & 1) + (shape >> 1 & 8);
+    return length_end(shape) + (shape & has_flags) + std::size_t{5} * (shape >> 3 & 1) + (shape >> 1 & 8);
   }
   [[nodiscard]] std::size_t expiry_at() const noexcept { return length_end(bytes_[0]) + (bytes_[0] & has_flags); }
   [[nodiscard]] std::size_t cas_at() const noexcept { return header_bytes(bytes_[0]) - 8; }
