@@ -15,17 +15,12 @@
 #include <memory>
 #include <string_view>
 
+#include "server/process.hpp"
+
 namespace scoot::server {
 namespace {
 
 constexpr std::string_view too_many = "ERROR Too many open connections\r\n";
-
-std::string failure(std::string_view what) {
-  const int error = errno;
-  std::string text(what);
-  text.append(": ").append(std::strerror(error));
-  return text;
-}
 
 bool is_loopback(const sockaddr* address) noexcept {
   if (address->sa_family == AF_INET) {
@@ -76,7 +71,7 @@ std::string listener::open_address(const listen_address& address, int backlog) {
   for (const addrinfo* one = found; one != nullptr; one = one->ai_next) {
     const int descriptor = socket(one->ai_family, one->ai_socktype | SOCK_NONBLOCK | SOCK_CLOEXEC, one->ai_protocol);
     if (descriptor < 0) {
-      if (first_error.empty()) first_error = failure("cannot listen on " + name);
+      if (first_error.empty()) first_error = os_failure("cannot listen on " + name);
       continue;
     }
     const int on = 1;
@@ -86,7 +81,7 @@ std::string listener::open_address(const listen_address& address, int backlog) {
     setsockopt(descriptor, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     if (one->ai_family == AF_INET6) setsockopt(descriptor, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
     if (bind(descriptor, one->ai_addr, one->ai_addrlen) != 0 || ::listen(descriptor, backlog) != 0) {
-      if (first_error.empty()) first_error = failure("cannot listen on " + name);
+      if (first_error.empty()) first_error = os_failure("cannot listen on " + name);
       close(descriptor);
       continue;
     }
@@ -108,18 +103,18 @@ std::string listener::open_unix(const server_options& options) {
   struct stat existing {};
   if (lstat(path.c_str(), &existing) == 0 && S_ISSOCK(existing.st_mode)) unlink(path.c_str());
   const int descriptor = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-  if (descriptor < 0) return failure("cannot listen on " + path);
+  if (descriptor < 0) return os_failure("cannot listen on " + path);
   const mode_t mask = umask(static_cast<mode_t>(~options.unix_mask & 0777U));
   const int bound = bind(descriptor, reinterpret_cast<sockaddr*>(&address), sizeof address);
   const int bind_error = errno;
   umask(mask);
   errno = bind_error;
   if (bound != 0 || ::listen(descriptor, options.backlog) != 0) {
-    std::string error = failure("cannot listen on " + path);
+    std::string error = os_failure("cannot listen on " + path);
     close(descriptor);
     return error;
   }
-  unix_path_ = path;
+  unix_path_ = absolute_path(path);
   sockets_.push_back(descriptor);
   names_.push_back(path);
   return {};

@@ -18,26 +18,30 @@
 #include "server/options.hpp"
 
 namespace scoot::server {
-namespace {
 
-std::string failure(std::string_view what) {
+std::string os_failure(std::string_view what) {
   const int error = errno;
   std::string text(what);
   text.append(": ").append(std::strerror(error));
   return text;
 }
 
-}  // namespace
+std::string absolute_path(const std::string& path) {
+  char* const absolute = realpath(path.c_str(), nullptr);
+  std::string result = absolute != nullptr ? absolute : path;
+  std::free(absolute);
+  return result;
+}
 
 std::string raise_descriptor_limit(unsigned descriptors) {
   rlimit limit{};
-  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return failure("cannot ask for the limit of open files");
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return os_failure("cannot ask for the limit of open files");
   if (limit.rlim_cur >= descriptors) return {};
   limit.rlim_cur = descriptors;
   if (limit.rlim_max < descriptors) limit.rlim_max = descriptors;
   if (setrlimit(RLIMIT_NOFILE, &limit) == 0) return {};
-  return failure("cannot have " + std::to_string(descriptors) +
-                 " open files (start as root, raise ulimit -n, or ask for fewer connections with -c)");
+  return os_failure("cannot have " + std::to_string(descriptors) +
+                    " open files (start as root, raise ulimit -n, or ask for fewer connections with -c)");
 }
 
 std::string find_account(const std::string& name, account& out) {
@@ -52,7 +56,7 @@ std::string find_account(const std::string& name, account& out) {
 std::string become(const account& who) {
   if (who.name.empty()) return {};
   if (initgroups(who.name.c_str(), who.group) != 0 || setgid(who.group) != 0 || setuid(who.user) != 0) {
-    return failure("cannot become user '" + who.name + "'");
+    return os_failure("cannot become user '" + who.name + "'");
   }
   return {};
 }
@@ -63,10 +67,10 @@ background::~background() {
 
 std::string background::enter() {
   int ends[2];
-  if (pipe2(ends, O_CLOEXEC) != 0) return failure("cannot go to the background");
+  if (pipe2(ends, O_CLOEXEC) != 0) return os_failure("cannot go to the background");
   const pid_t child = fork();
   if (child < 0) {
-    std::string error = failure("cannot go to the background");
+    std::string error = os_failure("cannot go to the background");
     close(ends[0]);
     close(ends[1]);
     return error;
@@ -111,17 +115,14 @@ std::string pid_file::write(const std::string& path) {
   if (path.empty()) return {};
   const std::string temporary = path + ".new";
   std::FILE* const file = std::fopen(temporary.c_str(), "w");
-  if (file == nullptr) return failure("cannot write the pid file " + path);
+  if (file == nullptr) return os_failure("cannot write the pid file " + path);
   const bool written = std::fprintf(file, "%ld\n", static_cast<long>(getpid())) > 0;
   if (std::fclose(file) != 0 || !written || std::rename(temporary.c_str(), path.c_str()) != 0) {
-    std::string error = failure("cannot write the pid file " + path);
+    std::string error = os_failure("cannot write the pid file " + path);
     unlink(temporary.c_str());
     return error;
   }
-  // Absolute, because the background works in /.
-  char* const absolute = realpath(path.c_str(), nullptr);
-  path_ = absolute != nullptr ? absolute : path;
-  std::free(absolute);
+  path_ = absolute_path(path);
   return {};
 }
 

@@ -1,13 +1,20 @@
 // SPDX-License-Identifier: MIT
 //
-// process: what a daemon does to itself. Each function returns an error text, empty if all went well.
+// process: what a daemon does to itself. Functions return an error text, empty if all went well.
 #pragma once
 
 #include <sys/types.h>
 
 #include <string>
+#include <string_view>
 
 namespace scoot::server {
+
+// What was tried, and why the system refused (errno).
+[[nodiscard]] std::string os_failure(std::string_view what);
+
+// The path of a file that exists, from the root, since the background works in another folder.
+[[nodiscard]] std::string absolute_path(const std::string& path);
 
 struct account {
   uid_t user = 0;
@@ -23,7 +30,7 @@ struct account {
 [[nodiscard]] std::string become(const account& who);
 
 // Goes to the background. In the parent it never returns: that ends with the status that the child reports, or
-// status_software if the child dies first. In the child it returns, once; report_started() then lets the parent go.
+// status_software if the child dies first. In the child it returns, once; report() then lets the parent go.
 class background {
  public:
   background() = default;
