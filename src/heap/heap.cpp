@@ -300,7 +300,7 @@ void* heap_impl::allocate_slow(kind_entry& entry, std::uint8_t kind_index, std::
   if (size <= slot_max_) {
     shelf* s = shelf_for(entry, kind_index, size);
     while (s == nullptr && reclaim(os_page_, work) != 0) s = shelf_for(entry, kind_index, size);
-    if (s != nullptr) return s->parked != 0 ? pop_slot(*s) : allocate_small(*s, size);
+    if (s != nullptr) return allocate_small(*s, work);
   } else if (size <= large_max_) {
     block = allocate_large(kind_index, size, entry.options.alignment, work);
   } else if (size <= pool_.get_budget().limit()) {
@@ -325,6 +325,10 @@ void* heap_impl::spill(const shelf& s) noexcept {
 // The magazine is empty.
 void* heap_impl::allocate_small(shelf& s, std::size_t size) noexcept {
   work_left work{move_bytes_max_ + size, 0};
+  return allocate_small(s, work);
+}
+
+void* heap_impl::allocate_small(shelf& s, work_left& work) noexcept {
   bool target_kept = false;
   for (int attempt = 0; attempt < charge_attempts_max;) {
     if (s.parked != 0 || s.refill()) return pop_slot(s);

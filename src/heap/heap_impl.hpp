@@ -70,6 +70,7 @@ class heap_impl final : public heap {
   void check_outside_mover(const char* what) const noexcept;
   void* allocate_slow(kind_entry& entry, std::uint8_t kind_index, std::size_t size) noexcept;
   void* allocate_small(shelf& s, std::size_t size) noexcept;
+  void* allocate_small(shelf& s, work_left& work) noexcept;
   void* allocate_large(std::uint8_t kind_index, std::size_t size, std::size_t alignment, work_left& work) noexcept;
   void* allocate_run(std::uint8_t kind_index, std::size_t size) noexcept;
   bool add_large_page(std::size_t size) noexcept;
