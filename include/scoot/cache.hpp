@@ -36,7 +36,7 @@ inline constexpr std::uint32_t expires_never = 0;
 
 struct cache_options {
   std::size_t budget_bytes = std::size_t{64} << 20;   // ceiling of all the cache holds: items, index, queues, metadata
-  unsigned shards = 0;                                // a power of two up to 256; 0: by the machine's threads
+  unsigned shards = 0;                                // a power of two up to 256; 0: by threads and budget
   std::size_t item_bytes_max = std::size_t{1} << 20;  // key, value and header; larger items are refused (too_large)
   bool evict = true;                                  // false: a full cache refuses to store (no_memory)
   bool maintenance_thread = true;           // false: the program calls maintain() itself, a few times a second

@@ -31,12 +31,12 @@ namespace caching {
 namespace {
 
 constexpr std::size_t shard_budget_min = std::size_t{256} << 10;
-constexpr std::size_t shard_budget_wanted = std::size_t{16} << 20;
+constexpr std::size_t shard_budget_wanted = std::size_t{32} << 20;
 constexpr unsigned shards_max = 256;
 
 unsigned choose_shards(const cache_options& options) noexcept {
   if (options.shards != 0) return options.shards;
-  // Each further shard is a heap, which costs part of an OS page for each size in use.
+  // Each further shard is a heap, which costs part of an OS page for each size in use: up to 1 MiB for several hundred.
   const std::size_t threads = std::max(1u, std::thread::hardware_concurrency());
   const std::size_t wanted = std::clamp<std::size_t>(
       std::min<std::size_t>(4 * threads, options.budget_bytes / shard_budget_wanted), 1, shards_max);
