@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "server/log.hpp"
 
+#include <spdlog/sinks/null_sink.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
@@ -14,6 +15,11 @@ void start_log(int verbosity) {
   logger->set_pattern("%Y-%m-%d %H:%M:%S.%e %l: %v");
   spdlog::set_default_logger(std::move(logger));
   set_log_verbosity(verbosity);
+}
+
+void mute_log() {
+  spdlog::set_default_logger(
+      std::make_shared<spdlog::logger>("muted", std::make_shared<spdlog::sinks::null_sink_mt>()));
 }
 
 void set_log_verbosity(int verbosity) noexcept {

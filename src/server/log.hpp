@@ -11,6 +11,7 @@
 namespace scoot::server {
 
 void start_log(int verbosity);
+void mute_log();  // for tests: nothing is printed, whatever the verbosity
 void set_log_verbosity(int verbosity) noexcept;
 
 // One command ('<') or response ('>') of connection `id`, printed without its end of line, at verbosity 2.
