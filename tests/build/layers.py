@@ -43,6 +43,8 @@ OWNER = {
     "heap.hpp": "heap",
     "owner.hpp": "heap",
     "handle.hpp": "heap",
+    "containers.hpp": "heap",
+    "pmr.hpp": "heap",
     "scoot.h": "heap",
     "purgeable.hpp": "purgeable",
     "pressure.hpp": "pressure",

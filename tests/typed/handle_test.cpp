@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: MIT
+//
+// Goal: a handle gives its object or, once that is gone, null, for ever; and the table is no larger than it need be.
+// Method: seeded random operations against a map, everything moved at every step; generations that start near their
+// end.
+#include "scoot/handle.hpp"
+
+#include <gtest/gtest.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <iterator>
+#include <limits>
+#include <unordered_map>
+#include <unordered_set>
+#include <utility>
+#include <vector>
+
+#include "support.hpp"
+
+namespace scoot::testing {
+namespace {
+
+class handle_test : public typed_fixture {};
+using table = handle_table<counted>;
+
+static_assert(sizeof(handle<counted>) == 8 && std::is_trivially_copyable_v<handle<counted>>);
+
+TEST_F(handle_test, a_handle_finds_its_object_until_it_is_destroyed) {
+  table t(*things);
+  const handle<counted> h1 = t.make(5U);
+  const handle<counted> copy = h1;
+  ASSERT_TRUE(h1);
+  EXPECT_EQ(h->move_everything(), 2U);  // the object and the chunk
+  EXPECT_EQ(t.get(copy)->number(), 5U);
+  EXPECT_TRUE(t.destroy(h1));
+  EXPECT_EQ(t.get(copy), nullptr);
+  EXPECT_FALSE(t.destroy(copy));
+  EXPECT_EQ(t.get({}), nullptr);
+  EXPECT_EQ(t.get({12345, 1}), nullptr);
+  EXPECT_EQ(counted::alive, 0);
+}
+
+TEST_F(handle_test, owners_go_in_and_out) {
+  table t(*things);
+  owner<counted> o = make<counted>(*things, 9U);
+  const handle<counted> h1 = t.insert(std::move(o));
+  EXPECT_FALSE(o);
+  h->move_everything();
+  o = t.take(h1);
+  EXPECT_EQ(t.get(h1), nullptr);
+  h->move_everything();
+  EXPECT_EQ(o->number(), 9U);
+  EXPECT_FALSE(t.insert(owner<counted>()));
+  EXPECT_FALSE(t.take(h1));
+}
+
+TEST_F(handle_test, a_pinned_object_stays) {
+  table t(*things);
+  const handle<counted> h1 = t.make(1U);
+  const counted* address = t.get(h1);
+  const pin_guard guard = t.pin(h1);
+  ASSERT_TRUE(guard);
+  h->move_everything();
+  EXPECT_EQ(t.get(h1), address);
+  EXPECT_FALSE(t.pin({}));
+}
+
+TEST_F(handle_test, random_operations_agree_with_a_map) {
+  std::mt19937_64 random(seed());
+  std::unordered_map<handle<counted>, std::uint64_t> live;
+  std::vector<handle<counted>> dead;
+  {
+    table t(*things);
+    for (int phase = 0; phase < 6; ++phase) {
+      const unsigned making = phase % 2 == 0 ? 70 : 30;  // of 100
+      for (int i = 0; i < 600; ++i) {
+        if (random() % 100 < making || live.empty()) {
+          const std::uint64_t number = random();
+          const handle<counted> made = t.make(number);
+          ASSERT_TRUE(made);
+          ASSERT_TRUE(live.emplace(made, number).second) << "a handle was given out twice";
+        } else {
+          const auto victim = std::next(live.begin(), static_cast<std::ptrdiff_t>(random() % live.size()));
+          ASSERT_TRUE(t.destroy(victim->first));
+          dead.push_back(victim->first);
+          live.erase(victim);
+        }
+        h->move_everything();
+        ASSERT_EQ(t.size(), live.size());
+        if (i % 20 != 0) continue;
+        for (const auto& [known, number] : live) ASSERT_EQ(t.get(known)->number(), number);
+        for (const handle<counted>& stale : dead) ASSERT_EQ(t.get(stale), nullptr);
+      }
+    }
+    table other = std::move(t);
+    h->move_everything();
+    for (const auto& [known, number] : live) ASSERT_EQ(other.get(known)->number(), number);
+    other.clear();
+    EXPECT_EQ(other.size(), 0U);
+    EXPECT_EQ(other.chunks(), 0U);
+    for (const auto& [known, number] : live) ASSERT_EQ(other.get(known), nullptr);
+    const handle<counted> late = other.make(1U);
+    EXPECT_FALSE(live.contains(late));
+    EXPECT_TRUE(other.destroy(late));
+  }
+  EXPECT_EQ(counted::alive, 0);
+}
+
+TEST_F(handle_test, the_table_is_compact_when_full_and_gives_chunks_back) {
+  handle_table<std::uint64_t> t(*things);
+  std::vector<handle<std::uint64_t>> all;
+  for (std::uint64_t i = 0; i < 64'000; ++i) all.push_back(t.make(i));
+  EXPECT_EQ(t.chunks(), 1000U);
+  const std::size_t objects = all.size() * 16;
+  EXPECT_LT(h->stats().live_bytes - objects, all.size() * 13);
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    if (i >= 6400) {
+      EXPECT_TRUE(t.destroy(all[i]));
+    }
+  }
+  EXPECT_LE(t.chunks(), 101U);
+  h->compact();
+  EXPECT_LT(h->stats().held_bytes, 6400 * 16 + 102 * 64 * 13 + 1024 * 16 + 64 * kib);
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    const std::uint64_t* number = t.get(all[i]);
+    ASSERT_EQ(number != nullptr, i < 6400);
+    if (number != nullptr) {
+      ASSERT_EQ(*number, i);
+    }
+  }
+}
+
+TEST_F(handle_test, one_object_made_and_destroyed_again_and_again_keeps_its_chunk) {
+  table t(*things);
+  ASSERT_TRUE(t.destroy(t.make(1U)));
+  const std::uint64_t before = h->stats().allocations;
+  std::unordered_set<handle<counted>> seen;
+  for (unsigned i = 0; i < 1000; ++i) {
+    const handle<counted> made = t.make(i);
+    EXPECT_TRUE(seen.insert(made).second);
+    EXPECT_TRUE(t.destroy(made));
+  }
+  EXPECT_EQ(h->stats().allocations - before, 1000U);
+  EXPECT_EQ(t.chunks(), 1U);
+}
+
+TEST_F(handle_test, slots_whose_generations_have_run_out_are_never_used_again) {
+  handle_table_options options;
+  options.first_generation = std::numeric_limits<std::uint32_t>::max() - 3;
+  table t(*things, options);
+  std::unordered_set<handle<counted>> seen;
+  for (int round = 0; round < 20; ++round) {
+    std::vector<handle<counted>> batch;
+    for (unsigned i = 0; i < 150; ++i) {
+      batch.push_back(t.make(i));
+      ASSERT_TRUE(batch.back());
+      ASSERT_TRUE(seen.insert(batch.back()).second) << "a handle came back";
+    }
+    h->move_everything();
+    for (const handle<counted>& made : batch) ASSERT_TRUE(t.destroy(made));
+  }
+  for (const handle<counted>& stale : seen) EXPECT_EQ(t.get(stale), nullptr);
+  EXPECT_LE(t.chunks(), 2U);
+}
+
+TEST_F(handle_test, an_object_may_destroy_others_of_its_table) {
+  struct chained {
+    handle_table<chained>* home;
+    handle<chained> next;
+    counted c;
+    chained(handle_table<chained>& t, handle<chained> n) noexcept : home(&t), next(n) {}
+    chained(chained&& other) noexcept : home(std::exchange(other.home, nullptr)), next(other.next) {}
+    ~chained() {
+      if (home != nullptr) home->destroy(next);
+    }
+  };
+  handle_table<chained> t(*things);
+  handle<chained> head;
+  for (int i = 0; i < 200; ++i) head = t.make(t, head);
+  h->move_everything();
+  EXPECT_EQ(t.size(), 200U);
+  EXPECT_TRUE(t.destroy(head));
+  EXPECT_EQ(t.size(), 0U);
+  for (int i = 0; i < 200; ++i) head = t.make(t, head);
+  t.clear();
+  EXPECT_EQ(t.size(), 0U);
+  EXPECT_EQ(counted::alive, 0);
+}
+
+TEST_F(handle_test, a_full_heap_gives_null_handles) {
+  make_heap(1 * mib);
+  table t(*things);
+  const handle<counted> first = t.make(42U);
+  {
+    const ballast full(*h, 1024);
+    owner<counted> o = make<counted>(*things, 1U);
+    std::size_t more = 0;
+    while (t.make(1U)) ++more;
+    EXPECT_LT(more, 1000U);
+    if (o) {
+      EXPECT_EQ(o->number(), 1U);
+    }
+    EXPECT_EQ(t.get(first)->number(), 42U);
+  }
+  EXPECT_TRUE(t.make(2U));
+}
+
+}  // namespace
+}  // namespace scoot::testing
