@@ -6,10 +6,12 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <iterator>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -311,7 +313,8 @@ struct numbered : counted {};
 
 template <std::size_t... numbers>
 std::size_t make_kinds(typed_heap& things, std::index_sequence<numbers...>) {
-  return (0 + ... + (make<numbered<numbers>>(things) ? 1U : 0U));
+  const bool made[] = {static_cast<bool>(make<numbered<numbers>>(things))...};
+  return static_cast<std::size_t>(std::count(std::begin(made), std::end(made), true));
 }
 
 TEST_F(owner_test, more_types_than_kinds_make_empty_owners) {
