@@ -24,10 +24,13 @@ std::atomic<typed_heap*> heaps[numbers_max];
 
 constexpr std::size_t add_kind_bytes_max = std::size_t{64} << 10;  // moved to make room for a kind
 
+// Numbers are taken in turn, so that one comes back late, and finding a free one takes few steps.
 std::uint16_t take_number(typed_heap* self) noexcept {
-  for (std::uint32_t number = 1; number < numbers_max; ++number) {
+  static std::atomic<std::uint32_t> turn{0};
+  for (std::uint32_t i = 0; i < numbers_max; ++i) {
+    const std::uint32_t number = (turn.fetch_add(1, std::memory_order_relaxed) + 1) % numbers_max;
     typed_heap* free = nullptr;
-    if (heaps[number].load(std::memory_order_relaxed) == nullptr &&
+    if (number != 0 && heaps[number].load(std::memory_order_relaxed) == nullptr &&
         heaps[number].compare_exchange_strong(free, self, std::memory_order_acq_rel)) {
       return static_cast<std::uint16_t>(number);
     }

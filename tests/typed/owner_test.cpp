@@ -13,6 +13,7 @@
 #include <cstring>
 #include <iterator>
 #include <memory>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -502,6 +503,24 @@ TEST_F(owner_test, several_typed_heaps_do_not_meet_even_on_several_threads) {
   }
   for (std::thread& t : running) t.join();
   for (const std::uint64_t s : sums) EXPECT_EQ(s, 20U * 500 * 499 / 2);
+}
+
+TEST_F(owner_test, a_typed_heap_for_which_there_is_no_number_makes_empty_owners) {
+  std::vector<std::unique_ptr<typed_heap>> many;
+  while (many.size() < 65'534) {
+    many.push_back(std::make_unique<typed_heap>(*h));
+    ASSERT_TRUE(*many.back()) << many.size();
+  }
+  std::optional<typed_heap> excess(std::in_place, *h);
+  EXPECT_FALSE(*excess);
+  EXPECT_FALSE(make<int>(*excess, 1));
+  EXPECT_FALSE(make_array<counted>(*excess, 1));
+  const owner<int> last = make<int>(*many.back(), 3);
+  EXPECT_EQ(*last, 3);
+  EXPECT_EQ(&last.home(), many.back().get());
+  many.erase(many.begin() + 1000);
+  excess.emplace(*h);
+  EXPECT_TRUE(*excess);
 }
 
 #if SCOOT_CHECK_LEVEL >= 1
