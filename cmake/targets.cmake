@@ -14,7 +14,7 @@ function(scoot_target_defaults target)
                C_VISIBILITY_PRESET hidden
                VISIBILITY_INLINES_HIDDEN ON)
   # g++ 12 takes every destroying delete for a mismatched one.
-  target_compile_options(${target} PRIVATE -Wall -Wextra -Wshadow -Wconversion -Wno-mismatched-new-delete)
+  target_compile_options(${target} PRIVATE -Wall -Wextra -Wshadow -Wconversion $<$<COMPILE_LANGUAGE:CXX>:-Wno-mismatched-new-delete>)
   target_compile_definitions(${target} PRIVATE SCOOT_CHECK_LEVEL=${SCOOT_CHECK_LEVEL})
   target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR}/src)
 endfunction()

@@ -94,8 +94,8 @@ struct heap_options {
   // blocks when an allocation would otherwise make the heap grow. 0: chosen by us (1/128). 1 or more: only the budget
   // forces moves.
   double waste_target = 0;
-  // The most bytes one allocation moves besides what it allocates. A block larger than this may be moved when none
-  // smaller will do.
+  // The most bytes one allocation moves besides what it allocates. Larger blocks are moved by compact(), and by
+  // allocations as large.
   std::size_t move_bytes_max = std::size_t{32} << 10;
 };
 

@@ -124,7 +124,7 @@ void heap_impl::check_shelf(const shelf& s, std::size_t& resident, std::size_t& 
   }
   require(holes == s.holes, "holes of a shelf");
   require(partial == s.partial, "pages with fresh slots");
-  require(s.anchored <= s.page_count, "anchored pages");
+  require(s.page_count == 0 ? s.anchored == 0 : s.anchored < s.page_count, "the top is not anchored");
   require(s.page_count == 0 || s.limit == s.top()->base + s.top()->resident_end, "limit of a shelf");
   live -= s.parked * std::size_t{s.slot};
   for (std::uint32_t i = 0; i < s.parked; ++i) {
