@@ -131,6 +131,18 @@ TEST_F(handle_test, the_table_is_compact_when_full_and_gives_chunks_back) {
   }
 }
 
+TEST_F(handle_test, new_objects_go_to_the_lowest_chunk_with_a_free_slot) {
+  handle_table<int> t(*things);
+  std::vector<handle<int>> all;
+  for (int i = 0; i < 640; ++i) all.push_back(t.make(i));
+  for (std::size_t i = 640; i-- > 0;) {
+    ASSERT_TRUE(t.destroy(all[i]));
+    const handle<int> made = t.make(7);
+    ASSERT_EQ(made.index / table::chunk_slots, i / table::chunk_slots);
+  }
+  EXPECT_EQ(t.chunks(), 10U);
+}
+
 TEST_F(handle_test, one_object_made_and_destroyed_again_and_again_keeps_its_chunk) {
   table t(*things);
   ASSERT_TRUE(t.destroy(t.make(1U)));

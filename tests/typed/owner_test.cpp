@@ -208,6 +208,25 @@ TEST_F(owner_test, a_constructor_may_use_the_heap_and_its_block_stays_meanwhile)
   EXPECT_EQ(counted::alive, 0);
 }
 
+// Moves as bytes, and notices if that happens too early.
+struct early_bytes {
+  const void* made_at;
+  const void* stayed_at;
+  explicit early_bytes(typed_heap& things) noexcept : made_at(this) {
+    EXPECT_EQ(things.blocks().move_everything(), 0U);
+    stayed_at = this;
+  }
+};
+static_assert(bytewise_relocatable<early_bytes>);
+
+TEST_F(owner_test, a_constructor_of_what_moves_as_bytes_may_use_the_heap_too) {
+  const owner<early_bytes> e = make<early_bytes>(*things, *things);
+  EXPECT_EQ(e->made_at, e.get());
+  EXPECT_EQ(e->stayed_at, e.get());
+  EXPECT_EQ(h->move_everything(), 1U);
+  EXPECT_NE(e->made_at, e.get());
+}
+
 // Uses the heap while it is being destroyed.
 struct busy_death {
   typed_heap* things;
