@@ -262,7 +262,7 @@ template <class T>
 class owner : private detail::owner_word {
  public:
   owner() noexcept = default;
-  owner(std::nullptr_t) noexcept {}
+  owner(std::nullptr_t) noexcept {}  // NOLINT(google-explicit-constructor): as std::unique_ptr has it
   owner(owner&& other) noexcept { take(other); }
   owner& operator=(owner&& other) noexcept {
     if (this == &other) return *this;
@@ -394,7 +394,7 @@ template <class T>
 class owner<T[]> {
  public:
   owner() noexcept = default;
-  owner(std::nullptr_t) noexcept {}
+  owner(std::nullptr_t) noexcept {}  // NOLINT(google-explicit-constructor): as std::unique_ptr has it
   explicit owner(owner<detail::array<T>>&& elements) noexcept : array_(std::move(elements)) {}
 
   // The elements, or null. For how long: see "Addresses" above.
