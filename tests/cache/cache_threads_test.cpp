@@ -29,7 +29,8 @@ bool is_value_for(std::string_view key, std::string_view value) {
 
 TEST(cache_threads, read_only_whole_values_of_the_key_they_asked_for) {
   cache_options options;
-  options.budget_bytes = std::size_t{4} << 20;
+  // Twenty pins can hold a page of 64 KiB each: the least budget leaves room for a store beside them.
+  options.budget_bytes = std::size_t{6} << 20;
   options.shards = 2;
   const auto c = cache::create(options);
   ASSERT_NE(c, nullptr);
@@ -43,7 +44,7 @@ TEST(cache_threads, read_only_whole_values_of_the_key_they_asked_for) {
     };
     std::vector<pinned_item> pins;
     for (int i = 0; i < 15000; ++i) {
-      const std::string key = "key" + std::to_string(random(2000));
+      const std::string key = "key" + std::to_string(random(4000));
       const auto check = [&](const item_view& view) { wrong += !is_value_for(key, view.value); };
       switch (random(8)) {
         case 0:
@@ -71,7 +72,7 @@ TEST(cache_threads, read_only_whole_values_of_the_key_they_asked_for) {
           break;
         }
         case 5: {
-          const std::string other = "key" + std::to_string(random(2000));
+          const std::string other = "key" + std::to_string(random(4000));
           const std::string_view keys[] = {key, other, key, other};
           c->get_many(keys, [&](std::size_t k, const item_view& view) { wrong += !is_value_for(keys[k], view.value); });
           break;
@@ -91,7 +92,7 @@ TEST(cache_threads, read_only_whole_values_of_the_key_they_asked_for) {
   for (unsigned i = 0; i < 4; ++i) threads.emplace_back(work, i);
   std::thread controller([&] {
     for (int i = 0; !stop; ++i) {
-      (void)c->set_budget((i % 2 == 0 ? std::size_t{3} : std::size_t{4}) << 20);
+      (void)c->set_budget((i % 2 == 0 ? std::size_t{5} : std::size_t{6}) << 20);
       if (i % 7 == 0) c->flush();
       c->for_each([&](const item_view& view) { wrong += !is_value_for(view.key, view.value); });
       (void)c->stats();
