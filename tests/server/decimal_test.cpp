@@ -19,7 +19,7 @@ std::optional<Number> by_the_c_library(const std::string& text, Convert convert)
   errno = 0;
   const Number value = convert(text.c_str(), &end, 10);
   if (errno == ERANGE || end == text.c_str()) return std::nullopt;
-  if (*end != '\0' && !is_space(*end)) return std::nullopt;
+  if (*end != '\0' && !base::is_space(*end)) return std::nullopt;
   return value;
 }
 
