@@ -44,7 +44,9 @@ class cache_impl final : public cache {
       {
         const std::lock_guard guard(s.lock());
         if (operation() == progress::finished) return true;
-        if (shard_count_ == 1 || !options_.evict || round >= 4 || !s.is_poor()) did = s.make_room(round);
+        // A poor shard asks the others first; where that is in vain it gives up something of its own.
+        const bool asks_first = shard_count_ > 1 && options_.evict && round < 4 && idle == 0 && s.is_poor();
+        if (!asks_first) did = s.make_room(round);
       }
       if (!did) did = relieve(s, round);
       idle = did ? 0 : idle + 1;
