@@ -160,13 +160,13 @@ typedef struct scoot_compaction {
   size_t blocks_moved;
   size_t blocks_dropped;
   size_t blocks_kept;
-  size_t bytes_given_back; /* by which the heap's held bytes fell */
+  size_t bytes_given_back; /* to the OS by this call, idle pages of the pool included */
   scoot_stop_reason why;
   size_t reserved[4];
 } scoot_compaction;
 
 typedef struct scoot_forecast {
-  size_t bytes_to_gain; /* by which held bytes would fall */
+  size_t bytes_to_gain; /* that would go back to the OS, idle pages of the pool included */
   size_t bytes_to_move; /* at most */
   size_t reserved[2];
 } scoot_forecast;
