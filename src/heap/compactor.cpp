@@ -26,7 +26,6 @@ constexpr double regrowth_little = 1.0 / 64;
 constexpr std::size_t tolerated_bytes_min = std::size_t{256} << 10;
 constexpr std::size_t tolerated_bytes_max = std::size_t{2} << 20;
 constexpr unsigned blocks_a_clock_check = 16;
-constexpr int poison = 0xdd;
 
 }  // namespace
 
@@ -267,95 +266,6 @@ std::size_t heap_impl::lower(shelf& s, std::size_t goal, work_left& work) noexce
   return lowered;
 }
 
-// --- The large space ----------------------------------------------------------------------------------------------
-
-// The page with fewest live bytes, if no more than live_max, that has not failed to be cleared lately.
-page_info* heap_impl::emptiest_large_page(std::size_t live_max) const noexcept {
-  page_info* best = nullptr;
-  const auto now = static_cast<std::uint32_t>(freed_bytes_ >> 16);
-  for (page_info* page : large_.pages()) {
-    if (page->hint_word == now || page->live_bytes > live_max) continue;
-    if (best == nullptr || page->live_bytes < best->live_bytes) best = page;
-  }
-  return best;
-}
-
-heap_impl::move_result heap_impl::move_large(page_info* page, chunk* from) noexcept {
-  const std::size_t alignment = kinds_[from->kind]->options.alignment;
-  const std::size_t size = from->usable;
-  chunk* found = large_.find(size, alignment);
-  if (found == nullptr) return move_result::stays;
-  page_info* to_page = page_of(found);
-  const std::size_t end = large_space::resident_need(to_page, found, size, alignment, page_bytes_);
-  // Clearing a page pays only by filling holes: what it makes resident elsewhere it might not give back here.
-  if (page == evacuating_ ? end > to_page->resident_end : !extend_resident(to_page, end)) return move_result::stays;
-  chunk* to = large_.take(to_page, found, size, alignment, page_bytes_);
-  to->kind = from->kind;
-  const verdict answer = call_mover(from->kind, from->payload(), to->payload(), size);
-  if (answer != verdict::moved) large_.give(to_page, to, page_bytes_);
-  if (answer == verdict::keep) {
-    blocked_ = stop_reason::refused;
-    return move_result::stays;
-  }
-  large_.give(page, from, page_bytes_);
-  return move_result::gone;
-}
-
-// Whether every block of a page of the large space could be moved, one at a time, in work of so many bytes.
-bool heap_impl::can_evacuate(page_info* page, std::size_t block_bytes_max) noexcept {
-  for (chunk* c = large_.first(page); c != nullptr; c = large_space::next(page, c, page_bytes_)) {
-    if (c->free) continue;
-    if (kinds_[c->kind]->options.move == nullptr || is_pinned(page, c->payload())) {
-      if (blocked_ != stop_reason::refused) blocked_ = stop_reason::pinned;
-      return false;
-    }
-    if (c->usable > block_bytes_max) return false;
-  }
-  return true;
-}
-
-// Makes a page the one to be cleared. False, and it is left alone until more was freed, if it can't be.
-bool heap_impl::begin_evacuating(page_info* page, std::size_t block_bytes_max) noexcept {
-  if (!can_evacuate(page, block_bytes_max)) {
-    page->hint_word = static_cast<std::uint32_t>(freed_bytes_ >> 16);
-    return false;
-  }
-  evacuating_ = page;
-  large_.set_evacuating(page, true, page_bytes_);
-  return true;
-}
-
-// Goes on clearing the page. True: it was given to the pool. Otherwise evacuating_ is null if the page can't be cleared
-// now, and still set if only the work was spent.
-bool heap_impl::evacuate(work_left& work) noexcept {
-  page_info* page = evacuating_;
-  bool cleared = can_evacuate(page, ~std::size_t{0});
-  for (chunk* c = large_.first(page); c != nullptr && cleared;) {
-    chunk* after = large_space::next(page, c, page_bytes_);
-    if (!c->free) {
-      if (!work.allows(c->usable)) {
-        if (c->usable <= work.bytes_max) return false;
-        cleared = false;  // no work of this size gets past it
-        break;
-      }
-      work.spend(c->usable);
-      // Freeing joins chunks: go on from the one behind, which keeps its place unless it was free itself.
-      if (after != nullptr && after->free) after = large_space::next(page, after, page_bytes_);
-      cleared = move_large(page, c) == move_result::gone;
-    }
-    c = after;
-  }
-  evacuating_ = nullptr;
-  if (cleared) {
-    large_.remove(page, page_bytes_);
-    give_page(page);
-  } else {
-    large_.set_evacuating(page, false, page_bytes_);
-    page->hint_word = static_cast<std::uint32_t>(freed_bytes_ >> 16);
-  }
-  return cleared;
-}
-
 // --- compact ------------------------------------------------------------------------------------------------------
 
 compaction heap_impl::compact_all(const effort& e) noexcept {
@@ -410,15 +320,6 @@ compaction heap_impl::compact_all(const effort& e) noexcept {
     c.why = c.bytes_moved != 0 || c.bytes_given_back != 0 ? stop_reason::done : stop_reason::nothing_to_gain;
   }
   return c;
-}
-
-// Gives back what is resident behind the last block of a page of the large space.
-void heap_impl::trim_large_tail(page_info* page) noexcept {
-  chunk* last = large_.first(page);
-  while (chunk* after = large_space::next(page, last, page_bytes_)) last = after;
-  if (!last->free) return;
-  const auto offset = static_cast<std::size_t>(reinterpret_cast<char*>(last) - page->base);
-  trim_resident(page, offset + 2 * sizeof(chunk));
 }
 
 forecast heap_impl::make_forecast() const noexcept {

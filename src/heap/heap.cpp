@@ -16,9 +16,6 @@ namespace {
 constexpr std::size_t magazine_bytes_max = std::size_t{16} << 10;
 constexpr std::size_t idle_step_bytes = std::size_t{64} << 10;
 constexpr std::size_t colour_bytes = 4096 + 64;  // to the next TLB set and the next cache set at once
-constexpr int poison = 0xdd;
-// Room in the budget can be taken by other heaps between our giving and our charging: try so often.
-constexpr int charge_attempts_max = 32;
 
 }  // namespace
 
@@ -356,111 +353,6 @@ void* heap_impl::allocate_small(shelf& s, work_left& work) noexcept {
   return nullptr;
 }
 
-void* heap_impl::allocate_large(std::uint8_t kind_index, std::size_t size, std::size_t alignment,
-                                work_left& work) noexcept {
-  bool target_kept = false;
-  for (int attempt = 0; attempt < charge_attempts_max;) {
-    chunk* found = large_.find(size, alignment);
-    page_info* page = found == nullptr ? nullptr : page_of(found);
-    const std::size_t end =
-        found == nullptr ? 0 : large_space::resident_need(page, found, size, alignment, page_bytes_);
-    const bool grows = found == nullptr || end > page->resident_end;
-    if (grows && !target_kept) {
-      target_kept = true;
-      if (over_target(size)) {
-        keep_target(size, work);
-        continue;
-      }
-    }
-    if (found != nullptr && extend_resident(page, end)) {
-      chunk* taken = large_.take(page, found, size, alignment, page_bytes_);
-      taken->kind = kind_index;
-      count_allocation(taken->usable);
-      return taken->payload();
-    }
-    if (found == nullptr && add_large_page(size + alignment)) continue;
-    ++attempt;
-    if (reclaim(size, work) == 0) break;
-  }
-  return nullptr;
-}
-
-// A new page for the large space with `size` bytes of it and the tags ours to touch.
-bool heap_impl::add_large_page(std::size_t size) noexcept {
-  if (!large_.make_room()) return false;
-  page_info* page = pool_.take(true);
-  if (page == nullptr) return false;
-  held_ += page->resident_bytes();
-  const std::size_t begin = page->resident_begin;
-  if ((begin != 0 && !pool_.charge(begin))) {
-    give_page(page);
-    return false;
-  }
-  held_ += begin;
-  page->resident_begin = 0;
-  if (!extend_resident(page, std::min(page_bytes_, size + 4 * sizeof(chunk)))) {
-    give_page(page);
-    return false;
-  }
-  page->use = page_use::large;
-  page->owner = this;
-  page->pins = 0;
-  page->hint_word = ~std::uint32_t{0};
-  large_.add(page, page_bytes_);
-  return true;
-}
-
-// A run with exactly `size` bytes, in whole OS pages, charged to this heap; null if there is no room for it.
-page_info* heap_impl::take_run_of(std::size_t size) noexcept {
-  if (!runs_.make_room()) return nullptr;
-  const std::size_t count = (size + page_bytes_ - 1) / page_bytes_;
-  page_info* first = pool_.take_run(count);
-  if (first == nullptr) return nullptr;
-  bool room = true;
-  for (std::size_t i = 0; i < count; ++i) {
-    page_info* page = first + i;
-    held_ += page->resident_bytes();
-    if (page->resident_begin != 0 && room && (room = pool_.charge(page->resident_begin))) {
-      held_ += page->resident_begin;
-      page->resident_begin = 0;
-    }
-    const std::size_t end = std::min(page_bytes_, size - i * page_bytes_);
-    room = room && extend_resident(page, end);
-    if (room) trim_resident(page, end);
-  }
-  if (!room) {
-    for (std::size_t i = 0; i < count; ++i) held_ -= first[i].resident_bytes();
-    pool_.give_run(first, count);
-    return nullptr;
-  }
-  for (std::size_t i = 0; i < count; ++i) {
-    first[i].use = i == 0 ? page_use::run : page_use::run_body;
-    first[i].owner = this;
-    first[i].pins = 0;
-  }
-  first->run_bytes = size;
-  first->position = runs_.add(first);
-  return first;
-}
-
-void* heap_impl::allocate_run(std::uint8_t kind_index, std::size_t size) noexcept {
-  const std::size_t usable = base::round_up(size, 16);
-  work_left work{move_bytes_max_ + size, 0};
-  if (over_target(size)) keep_target(size, work);
-  for (int attempt = 0; attempt < charge_attempts_max; ++attempt) {
-    const std::size_t room = pool_.room() + pool_.idle_bytes();
-    if (room >= usable) {
-      if (page_info* first = take_run_of(usable)) {
-        first->kind = kind_index;
-        count_allocation(usable);
-        return first->base;
-      }
-    }
-    if (reclaim(room < usable ? usable - room : os_page_, work) == 0) break;
-  }
-  return nullptr;
-}
-
 // --- Freeing ------------------------------------------------------------------------------------------------------
 
 void heap_impl::free_block(void* block) noexcept {
@@ -479,27 +371,6 @@ void heap_impl::free_block(void* block) noexcept {
   } else {
     free_run(page);
   }
-}
-
-void heap_impl::free_large(page_info* page, void* block) noexcept {
-  chunk* c = large_space::of_block(block);
-  if constexpr (SCOOT_CHECK_LEVEL >= 2) std::memset(block, poison, c->usable);
-  count_free(c->usable);
-  large_.give(page, c, page_bytes_);
-  if (page->live_bytes == 0) {
-    if (evacuating_ == page) evacuating_ = nullptr;
-    large_.remove(page, page_bytes_);
-    give_page(page);
-    trim_idle_excess();
-  }
-}
-
-void heap_impl::free_run(page_info* first) noexcept {
-  const std::size_t count = (first->run_bytes + page_bytes_ - 1) / page_bytes_;
-  count_free(first->run_bytes);
-  if (page_info* moved = runs_.remove(first->position)) moved->position = first->position;
-  for (std::size_t i = 0; i < count; ++i) held_ -= first[i].resident_bytes();
-  pool_.give_run(first, count);
 }
 
 std::size_t heap_impl::block_bytes(const void* block) const noexcept {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// heap_impl: the heap behind heap.hpp. heap.cpp allocates and frees, compactor.cpp moves, inspect.cpp looks.
+// heap_impl: the heap behind heap.hpp. heap.cpp allocates and frees, compactor.cpp moves, large_blocks.cpp does
+// both for blocks too big for a shelf, inspect.cpp looks.
 //
 // A block is found by its address alone: page_info of its page -> shelf, large space or run. What kind it is of follows
 // from its shelf, its chunk's tag or its run's page_info, so a small block carries no header.
@@ -22,6 +23,10 @@
 #include "scoot/heap.hpp"
 
 namespace scoot {
+
+inline constexpr int poison = 0xdd;  // fills freed and left blocks in debug builds
+// Room in the budget can be taken by other heaps between our giving and our charging: try so often.
+inline constexpr int charge_attempts_max = 32;
 
 // What is left of an effort.
 struct work_left {
@@ -71,10 +76,6 @@ class heap_impl final : public heap {
   void* allocate_slow(kind_entry& entry, std::uint8_t kind_index, std::size_t size) noexcept;
   void* allocate_small(shelf& s, std::size_t size) noexcept;
   void* allocate_small(shelf& s, work_left& work) noexcept;
-  void* allocate_large(std::uint8_t kind_index, std::size_t size, std::size_t alignment, work_left& work) noexcept;
-  void* allocate_run(std::uint8_t kind_index, std::size_t size) noexcept;
-  bool add_large_page(std::size_t size) noexcept;
-  page_info* take_run_of(std::size_t size) noexcept;
   [[nodiscard]] shelf* shelf_for(kind_entry& entry, std::uint8_t kind_index, std::size_t size) noexcept;
   shelf* new_shelf(std::uint8_t kind_index, std::size_t slot) noexcept;
   bool make_page_room(shelf& s) noexcept;
@@ -84,8 +85,6 @@ class heap_impl final : public heap {
   bool grow(shelf& s) noexcept;
   bool add_shelf_page(shelf& s) noexcept;
   void return_parked(shelf& s, std::uint32_t keep) noexcept;
-  void free_large(page_info* page, void* block) noexcept;
-  void free_run(page_info* page) noexcept;
   void release_shelf_page(shelf& s, page_info* page) noexcept;
   void give_page(page_info* page) noexcept;
   void trim_idle_excess() noexcept;
@@ -123,6 +122,14 @@ class heap_impl final : public heap {
   bool anchor(shelf& s, stop_reason why) noexcept;
   verdict call_mover(std::uint8_t kind_index, void* from, void* to, std::size_t size) noexcept;
   move_result move_top(shelf& s, page_info* top, std::uint32_t index, work_left& work) noexcept;
+
+  // --- large_blocks.cpp
+  void* allocate_large(std::uint8_t kind_index, std::size_t size, std::size_t alignment, work_left& work) noexcept;
+  void* allocate_run(std::uint8_t kind_index, std::size_t size) noexcept;
+  bool add_large_page(std::size_t size) noexcept;
+  page_info* take_run_of(std::size_t size) noexcept;
+  void free_large(page_info* page, void* block) noexcept;
+  void free_run(page_info* page) noexcept;
   [[nodiscard]] page_info* emptiest_large_page(std::size_t live_max) const noexcept;
   bool can_evacuate(page_info* page, std::size_t block_bytes_max) noexcept;
   bool begin_evacuating(page_info* page, std::size_t block_bytes_max) noexcept;
