@@ -18,7 +18,7 @@ namespace scoot::base {
 }
 
 // floor(log2(value)); value must not be 0.
-[[nodiscard]] constexpr unsigned log2_floor(std::size_t value) noexcept {
+[[nodiscard]] constexpr unsigned log2_floor(std::uint64_t value) noexcept {
   return static_cast<unsigned>(std::bit_width(value)) - 1;
 }
 

@@ -334,7 +334,8 @@ forecast heap_impl::make_forecast() const noexcept {
     f.bytes_to_gain += gain;
     std::size_t live = 0;
     for (std::uint32_t i = 0; i < s->page_count; ++i) live += s->fresh_of(s->pages[i]);
-    f.bytes_to_move += std::min<std::size_t>(s->holes + s->parked, live - s->holes - s->parked) * s->slot;
+    const auto holes = static_cast<std::size_t>(s->holes + s->parked);
+    f.bytes_to_move += std::min(holes, live - holes) * s->slot;
   }
   std::size_t live = 0;
   std::size_t resident = 0;

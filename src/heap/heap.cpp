@@ -136,8 +136,12 @@ shelf* heap_impl::shelf_for(kind_entry& entry, std::uint8_t kind_index, std::siz
 namespace {
 
 // The shelf's list of pages, and behind it a bit for each.
+std::size_t page_pointers_bytes(std::uint32_t capacity) noexcept {
+  return base::round_up(capacity * sizeof(page_info*), alignof(std::uint64_t));
+}
+
 std::size_t page_list_bytes(std::uint32_t capacity) noexcept {
-  return capacity * sizeof(page_info*) + base::round_up(capacity, 64) / 8;
+  return page_pointers_bytes(capacity) + base::round_up(capacity, 64) / 8;
 }
 
 }  // namespace
@@ -149,7 +153,7 @@ bool heap_impl::make_page_room(shelf& s) noexcept {
   void* memory = pool_.metadata_allocate(page_list_bytes(capacity));
   if (memory == nullptr) return false;
   auto** pages = static_cast<page_info**>(memory);
-  auto* bits = reinterpret_cast<std::uint64_t*>(pages + capacity);
+  auto* bits = reinterpret_cast<std::uint64_t*>(static_cast<char*>(memory) + page_pointers_bytes(capacity));
   std::memset(bits, 0, base::round_up(capacity, 64) / 8);
   if (s.page_count != 0) {
     std::memcpy(pages, s.pages, s.page_count * sizeof(page_info*));

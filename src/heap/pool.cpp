@@ -15,6 +15,10 @@ namespace {
 
 constexpr std::size_t page_bytes_min = std::size_t{64} << 10;
 constexpr std::size_t page_bytes_largest = std::size_t{1} << 20;
+constexpr std::size_t budget_bytes_largest = std::size_t{1} << (sizeof(std::size_t) > 4 ? 46 : 31);
+// Address space to reserve for each byte of the budget, so that runs of pages are found side by side. Address space
+// itself is scarce where pointers have 32 bits.
+constexpr double address_per_budget = sizeof(std::size_t) > 4 ? 4 : 1.25;
 constexpr std::size_t usable_step_pages = 64;                   // 64 infos fill one OS page
 constexpr std::size_t table_span_bytes = std::size_t{2} << 20;  // of memory that one page table maps
 constexpr std::size_t table_sweep_pages = 16;
@@ -22,6 +26,10 @@ constexpr std::size_t trim_step_bytes = std::size_t{64} << 10;
 
 std::size_t default_page_bytes(std::size_t budget_bytes) noexcept {
   return std::clamp(std::bit_floor(budget_bytes / 256), page_bytes_min, page_bytes_largest);
+}
+
+std::size_t address_for(std::size_t budget_bytes) noexcept {
+  return static_cast<std::size_t>(address_per_budget * static_cast<double>(budget_bytes));
 }
 
 std::size_t info_bytes_of(std::size_t pages) noexcept {
@@ -291,7 +299,7 @@ bool page_pool_impl::change_budget(std::size_t bytes) noexcept {
   for (std::size_t i = 0; i < region_count_; ++i) address += regions_[i].bytes;
   const std::size_t before = budget_.limit();
   budget_.set_limit(bytes);  // first: the new region's metadata is charged too
-  if (address < bytes && !add_region(4 * bytes - address, bytes - address)) {
+  if (address < bytes && !add_region(address_for(bytes) - address, bytes - address)) {
     budget_.set_limit(before);
     return false;
   }
@@ -329,13 +337,13 @@ void destroy(page_pool_impl* pool) noexcept {
 std::unique_ptr<page_pool> page_pool::create(const page_pool_options& options) noexcept {
   const std::size_t page = options.page_bytes != 0 ? options.page_bytes : default_page_bytes(options.budget_bytes);
   if (options.budget_bytes < budget_bytes_min || !std::has_single_bit(page) || page < page_bytes_min ||
-      page > page_bytes_largest || options.budget_bytes > std::size_t{1} << 46) {
+      page > page_bytes_largest || options.budget_bytes > budget_bytes_largest) {
     return nullptr;
   }
   const std::size_t metadata_reserve = std::max(options.budget_bytes / 16, std::size_t{4} << 20);
   auto* pool = new (std::nothrow) page_pool_impl(options.budget_bytes, page, metadata_reserve);
   if (pool == nullptr) return nullptr;
-  const std::size_t wanted = options.address_bytes != 0 ? options.address_bytes : 4 * options.budget_bytes;
+  const std::size_t wanted = options.address_bytes != 0 ? options.address_bytes : address_for(options.budget_bytes);
   if (!pool->add_region(std::max(wanted, 64 * page), std::min(options.budget_bytes / 4, wanted))) {
     destroy(pool);
     return nullptr;
@@ -350,7 +358,7 @@ void page_pool::operator delete(page_pool* pool, std::destroying_delete_t) noexc
 std::size_t page_pool::page_bytes() const noexcept { return self(*this).bytes_per_page(); }
 
 bool page_pool::set_budget(std::size_t bytes) noexcept {
-  return bytes >= budget_bytes_min && bytes <= std::size_t{1} << 46 && self(*this).change_budget(bytes);
+  return bytes >= budget_bytes_min && bytes <= budget_bytes_largest && self(*this).change_budget(bytes);
 }
 
 std::size_t page_pool::trim(std::size_t keep_bytes) noexcept {

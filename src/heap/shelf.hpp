@@ -77,7 +77,7 @@ struct shelf {
     const std::size_t used = base::round_up(static_cast<std::size_t>(bump - page->base), os_page);
     return page->resident_end > used ? page->resident_end - used : 0;
   }
-  [[nodiscard]] std::size_t hole_bytes() const noexcept { return (holes + parked) * slot; }
+  [[nodiscard]] std::size_t hole_bytes() const noexcept { return static_cast<std::size_t>(holes + parked) * slot; }
 
   // Marks a slot below its page's fresh as a hole.
   void put_hole(page_info* page, std::uint32_t index) noexcept;

@@ -240,7 +240,7 @@ TEST_F(heap_test, a_block_may_be_as_big_as_the_budget_has_room_for) {
 TEST_F(heap_test, refuses_sizes_beyond_the_budget_and_beyond_all_reason) {
   make(4 * mib);
   for (std::size_t size :
-       {4 * mib + 1, std::size_t{1} << 40, std::size_t{1} << 63, ~std::size_t{0}, ~std::size_t{0} - 4095}) {
+       {4 * mib + 1, ~std::size_t{0} / 2, ~std::size_t{0} / 2 + 1, ~std::size_t{0}, ~std::size_t{0} - 4095}) {
     EXPECT_EQ(h->allocate(k, size), nullptr) << size;
   }
   const kind aligned = blocks.add_kind(*h, 4096);

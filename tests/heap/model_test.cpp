@@ -2,12 +2,10 @@
 //
 // Goal: no sequence of operations breaks what the headers promise. Method: seeded random operations on a heap_model,
 // which checks everything after each; moves are forced all the time by a tiny waste target and by compact and
-// move_everything between the others. RapidCheck adds sequences that it can shrink.
+// move_everything between the others. properties_test.cpp adds sequences that shrink.
 //
 // SCOOT_TEST_SEEDS=n runs n seeds of each profile instead of three; SCOOT_TEST_SEED=n only seed n.
 #include <gtest/gtest.h>
-#include <rapidcheck.h>
-#include <rapidcheck/gtest.h>
 
 #include <array>
 #include <cstdio>
@@ -141,31 +139,6 @@ TEST_P(model, keeps_every_promise_under_random_operations) {
 
 INSTANTIATE_TEST_SUITE_P(profiles, model, ::testing::Range<std::size_t>(0, profiles().size()),
                          [](const auto& each) { return profiles()[each.param].name; });
-
-rc::Gen<operation> arbitrary_operation() {
-  return rc::gen::build<operation>(
-      rc::gen::set(&operation::code, rc::gen::weightedOneOf<op_code>(
-                                         {{10, rc::gen::just(op_code::allocate)},
-                                          {6, rc::gen::just(op_code::free)},
-                                          {2, rc::gen::just(op_code::allocate_many)},
-                                          {8, rc::gen::map(rc::gen::inRange(0, static_cast<int>(op_code::last) + 1),
-                                                           [](int n) { return static_cast<op_code>(n); })}})),
-      rc::gen::set(&operation::a, rc::gen::arbitrary<std::uint32_t>()),
-      rc::gen::set(&operation::b, rc::gen::arbitrary<std::uint32_t>()));
-}
-
-RC_GTEST_PROP(model_properties, no_sequence_of_operations_breaks_a_promise, ()) {
-  const auto sequence = *rc::gen::scale(2.0, rc::gen::container<std::vector<operation>>(arbitrary_operation()));
-  model_options options;
-  options.pool_options = {2 * mib, 64 * kib, 0};
-  options.heap.waste_target = 0.001;
-  options.seed = *rc::gen::inRange<std::uint64_t>(0, 1000);
-  heap_model m(options);
-  for (const operation& o : sequence) {
-    if (!m.apply(o)) RC_FAIL(to_string(o) + ": " + m.failure());
-  }
-  if (!m.free_all()) RC_FAIL("at the end: " + m.failure());
-}
 
 // Resident memory of this process in bytes, as the kernel counts it.
 std::size_t resident_bytes() {

@@ -23,7 +23,7 @@ class containers_test : public typed_fixture {};
 
 static_assert(heap_element<int> && heap_element<counted> && heap_element<heap_vector<int>>);
 static_assert(heap_element<heap_map<int, int>> && heap_element<owner<int[]>>);
-static_assert(sizeof(heap_vector<int>) == 24 && sizeof(heap_map<int, int>) <= 24);
+static_assert(sizeof(heap_vector<int>) == 8 + 2 * sizeof(void*) && sizeof(heap_map<int, int>) <= 24);
 
 TEST_F(containers_test, an_element_of_the_vector_may_be_pushed) {
   heap_vector<std::string> v(*things);
