@@ -27,7 +27,8 @@ namespace scoot {
 struct page_pool_options {
   std::size_t budget_bytes = 0;   // ceiling of everything held, metadata included; at least page_pool::budget_bytes_min
   std::size_t page_bytes = 0;     // power of two, 64 KiB to 1 MiB; 0: chosen from the budget
-  std::size_t address_bytes = 0;  // address space to reserve; 0: four times the budget, or as much as can be had
+  std::size_t address_bytes = 0;  // address space to reserve; 0: four times the budget (1.25 where pointers have 32
+                                  // bits), or as much as can be had
 };
 
 struct page_pool_stats {

@@ -41,7 +41,7 @@ typedef struct scoot_heap scoot_heap; /* an allocator that may move what it allo
 typedef struct scoot_pool_options {
   size_t budget_bytes;  /* ceiling of everything held, metadata included; required, 1 MiB or more */
   size_t page_bytes;    /* power of two, 64 KiB to 1 MiB; 0: chosen from the budget */
-  size_t address_bytes; /* address space to reserve; 0: four times the budget, or as much as can be had */
+  size_t address_bytes; /* address space to reserve; 0: four times the budget (1.25 on 32 bits), or what can be had */
   size_t reserved[5];   /* zero */
 } scoot_pool_options;
 

@@ -63,7 +63,8 @@ void measure(std::size_t budget, std::size_t value_bytes, std::uint64_t operatio
     if (keys.size() < 100000) keys.emplace_back(std::strtoull(view.key.data() + 4, nullptr, 10));
   });
   std::vector<std::string_view> order;
-  for (std::uint64_t i = 0; i < operations; ++i) order.push_back(keys[next_random() % keys.size()].view());
+  for (std::uint64_t i = 0; i < operations; ++i)
+    order.push_back(keys[static_cast<std::size_t>(next_random() % keys.size())].view());
   std::size_t bytes = 0;
   const auto visit = [&](const scoot::item_view& view) { bytes += view.value.size(); };
   start = cpu_ns();

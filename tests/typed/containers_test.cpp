@@ -186,6 +186,7 @@ TEST_F(containers_test, a_map_searches_few_places_whatever_the_keys) {
     }
   };
   for (const unsigned shift : {0U, 12U, 32U, 48U}) {
+    if (shift >= 8 * sizeof(std::size_t)) continue;  // all one to the std::hash of 32 bits
     heap_map<std::uint64_t, int, std::hash<std::uint64_t>, counting_equal> m(*things);
     for (std::uint64_t i = 0; i < 10'000; ++i) ASSERT_TRUE(m.insert(i << shift, 0).is_new);
     compared = 0;

@@ -97,7 +97,8 @@ void measure_maps(scoot::typed_heap& things, std::size_t n) {
   const std::size_t before = things.blocks().stats().live_bytes;
   measure("heap_map insert", keys.size(), [&](std::size_t i) { sink += map.insert(keys[i], i).is_new; });
   measure("std::unordered_map insert", keys.size(), [&](std::size_t i) { std_map.emplace(keys[i], i); });
-  measure("heap_map find", n, [&](std::size_t) { sink += *map.find(keys[static_cast<std::size_t>(random() % keys.size())]); });
+  measure("heap_map find", n,
+          [&](std::size_t) { sink += *map.find(keys[static_cast<std::size_t>(random() % keys.size())]); });
   measure("std::unordered_map find", n,
           [&](std::size_t) { sink += std_map.find(keys[static_cast<std::size_t>(random() % keys.size())])->second; });
   std::printf("%-52s %8.1f bytes\n", "heap_map memory an entry of 16 bytes",
