@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MIT
 //
 // What the heap benchmarks compare: Scoot through its public header, and whatever malloc the process was started
-// with. Both offer the same four calls:
+// with. Both offer the same calls:
 //
 //     void* allocate(size)   null when there is no memory
 //     void free(block)
 //     void give_back()       ask for unused memory to go back to the OS, in the allocator's own way
 //     bytes_moved()          by which the mover moved blocks, counted in the mover itself
+//     metadata_bytes()       held for bookkeeping outside of blocks' pages, where the allocator says so
+//     pin(block)             keeps the block where it is, which a malloc does anyway
 //
 // A malloc peer runs in a process of its own with LD_PRELOAD; `peers` says how each is named.
 #pragma once
@@ -52,6 +54,8 @@ class malloc_allocator {
   void free(void* block) noexcept { std::free(block); }
   void give_back() noexcept;
   [[nodiscard]] std::size_t bytes_moved() const noexcept { return 0; }
+  [[nodiscard]] std::size_t metadata_bytes() const noexcept { return 0; }
+  [[nodiscard]] bool pin(void* /*unused*/) noexcept { return true; }
   void describe() const noexcept {}
 };
 
@@ -64,6 +68,8 @@ class scoot_allocator {
   void free(void* block) noexcept { heap_->free(block); }
   void give_back() noexcept;
   [[nodiscard]] std::size_t bytes_moved() const noexcept { return mover_.bytes; }
+  [[nodiscard]] std::size_t metadata_bytes() const noexcept { return pool_->stats().metadata_bytes; }
+  [[nodiscard]] bool pin(void* block) noexcept { return heap_->pin(block); }
   void describe() const noexcept;  // the heap's own statistics, to stderr
 
  private:

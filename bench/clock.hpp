@@ -4,7 +4,6 @@
 // around every single operation (the processor's own where there is one, CLOCK_MONOTONIC elsewhere).
 #pragma once
 
-#include <sys/resource.h>
 #include <time.h>
 
 #include <cstddef>
@@ -27,6 +26,8 @@ inline std::uint64_t wall_ns() noexcept { return clock_ns(CLOCK_MONOTONIC); }
 // CPU time, user and system, of all threads of this process.
 inline std::uint64_t cpu_ns() noexcept { return clock_ns(CLOCK_PROCESS_CPUTIME_ID); }
 
+inline std::uint64_t thread_cpu_ns() noexcept { return clock_ns(CLOCK_THREAD_CPUTIME_ID); }
+
 inline std::uint64_t ticks() noexcept {
 #if defined(__x86_64__)
   return __rdtsc();
@@ -37,13 +38,6 @@ inline std::uint64_t ticks() noexcept {
 #else
   return wall_ns();
 #endif
-}
-
-// Times that the kernel took this thread off its core against its will.
-inline long preemptions() noexcept {
-  rusage u{};
-  getrusage(RUSAGE_THREAD, &u);
-  return u.ru_nivcsw;
 }
 
 // Turns ticks into nanoseconds by the wall time that passed since it was made: the longer it lived, the better.

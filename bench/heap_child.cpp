@@ -9,46 +9,48 @@
 namespace bench {
 namespace {
 
-bool take(const char* argument, const char* name, const char** value) noexcept {
-  const std::size_t n = std::strlen(name);
-  if (std::strncmp(argument, name, n) != 0 || argument[n] != '=') return false;
-  *value = argument + n + 1;
-  return true;
+struct argument {
+  const char* name;
+  void (*set)(child_options&, const char*);
+};
+
+std::uint64_t whole(const char* text) { return std::strtoull(text, nullptr, 10); }
+
+constexpr argument arguments[] = {
+    {"workload", [](child_options& o, const char* v) { o.workload = v; }},
+    {"scoot", [](child_options& o, const char* v) { o.scoot = *v == '1'; }},
+    {"live_bytes", [](child_options& o, const char* v) { o.live_bytes = whole(v); }},
+    {"volume", [](child_options& o, const char* v) { o.volume = std::strtod(v, nullptr); }},
+    {"seed", [](child_options& o, const char* v) { o.seed = whole(v); }},
+    {"samples", [](child_options& o, const char* v) { o.samples = static_cast<unsigned>(whole(v)); }},
+    {"verify_every",
+     [](child_options& o, const char* v) { o.verify_every = std::max(1U, static_cast<std::uint32_t>(whole(v))); }},
+    {"damage", [](child_options& o, const char* v) { o.damage = *v == '1'; }},
+    {"phases", [](child_options& o, const char* v) { o.phases = *v == '1'; }},
+    {"operations", [](child_options& o, const char* v) { o.operations = whole(v); }},
+    {"first_only", [](child_options& o, const char* v) { o.first_only = *v == '1'; }},
+    {"budget", [](child_options& o, const char* v) { o.setup.budget = whole(v); }},
+    {"waste_target", [](child_options& o, const char* v) { o.setup.waste_target = std::strtod(v, nullptr); }},
+    {"move_bytes_max", [](child_options& o, const char* v) { o.setup.move_bytes_max = whole(v); }},
+};
+
+bool parse_one(const char* text, child_options& o) {
+  const char* equals = std::strchr(text, '=');
+  if (equals == nullptr) return false;
+  const std::string_view name(text, static_cast<std::size_t>(equals - text));
+  for (const argument& a : arguments) {
+    if (name != a.name) continue;
+    a.set(o, equals + 1);
+    return true;
+  }
+  return false;
 }
 
-bool parse(int argc, char** argv, child_options& o) noexcept {
+bool parse(int argc, char** argv, child_options& o) {
   for (int i = 1; i < argc; ++i) {
-    const char* v = nullptr;
-    if (take(argv[i], "workload", &v)) {
-      o.workload = v;
-    } else if (take(argv[i], "scoot", &v)) {
-      o.scoot = *v == '1';
-    } else if (take(argv[i], "live_bytes", &v)) {
-      o.live_bytes = std::strtoull(v, nullptr, 10);
-    } else if (take(argv[i], "volume", &v)) {
-      o.volume = std::strtod(v, nullptr);
-    } else if (take(argv[i], "seed", &v)) {
-      o.seed = std::strtoull(v, nullptr, 10);
-    } else if (take(argv[i], "samples", &v)) {
-      o.samples = static_cast<unsigned>(std::strtoul(v, nullptr, 10));
-    } else if (take(argv[i], "verify_every", &v)) {
-      o.verify_every = std::max(1U, static_cast<std::uint32_t>(std::strtoul(v, nullptr, 10)));
-    } else if (take(argv[i], "damage", &v)) {
-      o.damage = *v == '1';
-    } else if (take(argv[i], "phases", &v)) {
-      o.phases = *v == '1';
-    } else if (take(argv[i], "operations", &v)) {
-      o.operations = std::strtoull(v, nullptr, 10);
-    } else if (take(argv[i], "budget", &v)) {
-      o.setup.budget = std::strtoull(v, nullptr, 10);
-    } else if (take(argv[i], "waste_target", &v)) {
-      o.setup.waste_target = std::strtod(v, nullptr);
-    } else if (take(argv[i], "move_bytes_max", &v)) {
-      o.setup.move_bytes_max = std::strtoull(v, nullptr, 10);
-    } else {
-      std::fprintf(stderr, "scoot-bench: unknown child argument %s\n", argv[i]);
-      return false;
-    }
+    if (parse_one(argv[i], o)) continue;
+    std::fprintf(stderr, "scoot-bench: unknown child argument %s\n", argv[i]);
+    return false;
   }
   return true;
 }
@@ -64,6 +66,7 @@ int run_child(int argc, char** argv) {
     return 0;
   }
   if (std::strcmp(argv[0], "heap") == 0) return run_heap_workload(options);
+  if (std::strcmp(argv[0], "adversary") == 0) return run_heap_adversary(options);
   if (std::strcmp(argv[0], "speed") == 0) return run_speed(options);
   return 2;
 }

@@ -2,7 +2,7 @@
 //
 // The process in which one allocator runs one workload. The parent starts scoot-bench again as
 //
-//     scoot-bench --child heap|speed|probe NAME=VALUE...
+//     scoot-bench --child heap|adversary|speed|probe NAME=VALUE...
 //
 // with the peer's library preloaded. The child allocates next to nothing for itself before the allocator is measured,
 // and answers on stdout with lines "name value". Exit status 0: done; 3: a block was damaged or memory ran out.
@@ -27,6 +27,7 @@ struct child_options {
   std::uint32_t verify_every = 8;  // of the blocks freed, one in so many is verified
   bool damage = false;             // spoil a byte, for the test of the verification
   std::uint64_t operations = 0;    // speed: pairs a pattern
+  bool first_only = false;         // speed: the first pattern alone
   scoot_setup setup;
 };
 
@@ -36,7 +37,15 @@ int run_child(int argc, char** argv);
 // The workloads that exist, by name.
 inline constexpr std::string_view heap_workloads[] = {"steady", "shift", "frag-grow", "shrink"};
 
+// Programs that are made to waste memory, by name; see heap_adversaries.cpp.
+inline constexpr std::string_view heap_adversaries[] = {"robson", "survivors-4K", "survivors-64K", "pinned-64K"};
+
+// The loops of `heap speed`, by name.
+inline constexpr const char* speed_patterns[] = {"pair",     "fifo-1024",  "lifo-1024",  "random-1024",
+                                                 "set-16Ki", "set-1-8KiB", "set-8-64KiB"};
+
 int run_heap_workload(const child_options& options);
+int run_heap_adversary(const child_options& options);
 int run_speed(const child_options& options);
 
 }  // namespace bench

@@ -5,10 +5,11 @@
 // A phase is a loop of operations, each of which is one allocate (with its payload written) or one free (a sample of
 // them verified first). After each phase all blocks are verified, untimed. What is measured:
 // - CPU time of the whole loop (process CPU clock), less what sampling cost.
-// - Every operation by itself, in ticks, from before the allocator is called until the payload is written (allocate)
-//   or the allocator returned (free). A free whose block was just verified is in the pauses but not in the mean. An
-//   operation during which the kernel took the core away says nothing about the allocator and is left out;
-//   preemptions() is asked only where the time looks like it.
+// - Every operation by itself, from before the allocator is called until the payload is written (allocate) or the
+//   allocator returned (free). A free whose block was just verified is in the pauses but not in the mean. The time is
+//   CPU time: by the tick counter where an operation is so short that it can't have lost the core, by the thread's CPU
+//   clock where it is long. The clock is too slow to be read twice an operation, so it is read now and then between
+//   two operations, and the ticks since then are counted on: that is CPU time as long as there was no gap in them.
 // - What the process holds above the baseline, some dozens of times a phase.
 // How samples count is up to the phase, see `counting`.
 #pragma once
@@ -65,6 +66,7 @@ struct run_totals {
   std::uint64_t steady_samples = 0;
   double worst = 0;
   std::size_t peak = 0;
+  double metadata_part = 0;  // most bookkeeping / live bytes of the samples that count for steady
 };
 
 template <class Allocator>
@@ -91,8 +93,7 @@ class heap_engine {
     held_bytes();  // what the first look costs is not the allocator's
     baseline_ = held_bytes();
     allocator_.emplace(s.scoot, table_.entries());
-    gap_end_ = ticks();
-    preemptions_ = preemptions();
+    read_clock();
   }
 
   // Allocates until the live bytes reach the target.
@@ -152,11 +153,12 @@ class heap_engine {
   [[nodiscard]] std::size_t target() const noexcept { return target_; }
 
  private:
-  static constexpr std::uint64_t suspicious_ticks = 10'000;  // 3 to 5 us: long enough for a switch to another process
+  static constexpr std::uint64_t suspicious_ticks = 10'000;   // 3 to 5 us: enough for a switch to another process
+  static constexpr std::uint64_t clock_age_ticks = 1U << 20;  // about 0.4 ms
 
   void allocate_one(std::uint32_t size) {
     const std::uint32_t id = table_.next_id();
-    const std::uint64_t start = ticks();
+    const std::uint64_t start = operation_begins();
     void* block = allocator_->allocate(size);
     if (block == nullptr) [[unlikely]]
       block = retry(size);
@@ -174,7 +176,7 @@ class heap_engine {
     // is done for a sample only, and those frees are not timed by themselves.
     const bool verify = e.nonce * 0x9e3779b1U <= verify_limit_;
     if (verify) table_.verify(id);
-    const std::uint64_t start = ticks();
+    const std::uint64_t start = operation_begins();
     allocator_->free(e.block);
     operation_done(start, ticks(), !verify);
     table_.remove_oldest();
@@ -193,23 +195,34 @@ class heap_engine {
     return block;
   }
 
+  std::uint64_t operation_begins() noexcept {
+    const std::uint64_t now = ticks();
+    if (now - gap_end_ <= suspicious_ticks && now - clock_ticks_ <= clock_age_ticks) [[likely]]
+      return now;
+    read_clock();
+    return ticks();
+  }
+
+  void read_clock() noexcept {
+    clock_ns_ = thread_cpu_ns();
+    clock_ticks_ = gap_end_ = ticks();
+  }
+
   void operation_done(std::uint64_t start, std::uint64_t stop, bool cold) noexcept {
     ++now_.operations;
-    const std::uint64_t took = stop - start;
-    if (start - gap_end_ > suspicious_ticks) [[unlikely]]
-      preemptions_ = preemptions();
+    std::uint64_t took = stop - start;
     if (took > suspicious_ticks) [[unlikely]] {
-      const long switches = preemptions();
-      if (switches != preemptions_) {
-        preemptions_ = switches;
-        ++totals_.preempted;
-        gap_end_ = ticks();
-        return;
-      }
+      const double cpu = static_cast<double>(thread_cpu_ns() - clock_ns_) / scale_.ns_per_tick();
+      const double before = static_cast<double>(start - clock_ticks_);
+      const auto cpu_ticks = static_cast<std::uint64_t>(std::max(cpu - before, 0.0));
+      if (cpu_ticks + suspicious_ticks / 2 < took) ++totals_.preempted;
+      took = std::min(took, cpu_ticks);
+      read_clock();
+    } else {
+      gap_end_ = stop;
     }
     const std::uint64_t net = took - std::min(took, scale_.overhead());
     pauses_.add(net);
-    gap_end_ = stop;
     if (cold || verify_limit_ == UINT32_MAX) {
       totals_.timed_ticks += net;
       ++totals_.timed_operations;
@@ -266,6 +279,10 @@ class heap_engine {
       steady_sum_ += steady;
       ++steady_samples_;
     }
+    if (steady > 0) {
+      const double metadata = static_cast<double>(allocator_->metadata_bytes());
+      totals_.metadata_part = std::max(totals_.metadata_part, metadata / live);
+    }
     if (worst > 0) now_.worst = now_.worst == 0 ? worst : std::min(now_.worst, worst);
   }
 
@@ -315,7 +332,8 @@ class heap_engine {
   double steady_sum_ = 0;
   std::uint64_t steady_samples_ = 0;
   std::uint64_t gap_end_ = 0;
-  long preemptions_ = 0;
+  std::uint64_t clock_ns_ = 0;     // the thread's CPU clock ...
+  std::uint64_t clock_ticks_ = 0;  // ... when the ticks were these
 };
 
 }  // namespace bench

@@ -29,8 +29,8 @@ class speed_run {
     for (std::uint32_t i = batch - 1; i > 0; --i) std::swap(shuffled_[i], shuffled_[random_.below(i + 1)]);
   }
 
-  void pair() {
-    measure("pair", [&] {
+  void pair(const char* name) {
+    measure(name, [&] {
       for (std::uint64_t i = 0; i < pairs_; ++i) {
         get(0, i);
         put(0);
@@ -107,13 +107,14 @@ template <class Allocator>
 int run(const child_options& o) {
   auto& r = *new speed_run<Allocator>(o);
   using order = typename speed_run<Allocator>::order;
-  r.pair();
-  r.batches("fifo-1024", order::fifo);
-  r.batches("lifo-1024", order::lifo);
-  r.batches("random-1024", order::random);
-  r.working_set("set-16Ki", set_blocks, size_distribution::uniform(16, 1024));
-  r.working_set("set-1-8KiB", set_blocks / 4, size_distribution::uniform(1024, 8192));
-  r.working_set("set-8-64KiB", set_blocks / 32, size_distribution::uniform(8192, 65536));
+  r.pair(speed_patterns[0]);
+  if (o.first_only) return 0;
+  r.batches(speed_patterns[1], order::fifo);
+  r.batches(speed_patterns[2], order::lifo);
+  r.batches(speed_patterns[3], order::random);
+  r.working_set(speed_patterns[4], set_blocks, size_distribution::uniform(16, 1024));
+  r.working_set(speed_patterns[5], set_blocks / 4, size_distribution::uniform(1024, 8192));
+  r.working_set(speed_patterns[6], set_blocks / 32, size_distribution::uniform(8192, 65536));
   return 0;
 }
 

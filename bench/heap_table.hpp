@@ -75,8 +75,9 @@ class block_table {
   }
 
   // Aborts if the block of this id does not hold what was written.
-  void verify(std::uint32_t id) const noexcept {
-    const block_entry& e = entries_[id];
+  void verify(std::uint32_t id) const noexcept { verify_payload(entries_[id], id); }
+
+  static void verify_payload(const block_entry& e, std::uint32_t id) noexcept {
     std::uint32_t head[2];
     std::memcpy(head, e.block, sizeof head);
     const std::size_t body = e.size - sizeof head;

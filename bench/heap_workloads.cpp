@@ -90,6 +90,7 @@ void report(const heap_engine<Allocator>& engine, std::uint64_t moved) {
   std::printf("moved_bytes_per_allocated_byte %.6f\n", per(moved, t.allocated_bytes));
   std::printf("pause_us_p9999 %.3f\n", static_cast<double>(engine.pauses().quantile(0.9999)) * us);
   std::printf("pause_us_max %.3f\n", static_cast<double>(engine.pauses().max()) * us);
+  std::printf("metadata_part %.6f\n", t.metadata_part);
   std::printf("give_back_ms %.3f\n", static_cast<double>(t.give_back_wall_ns) / 1e6);
   std::printf("operations %llu\n", static_cast<unsigned long long>(t.operations));
   std::printf("preempted_operations %llu\n", static_cast<unsigned long long>(t.preempted));

@@ -19,25 +19,39 @@ std::string command_line(int argc, char** argv) {
 }
 
 void add_heap_options(CLI::App& app, bench::heap_bench_options& o) {
-  app.add_option("--workload", o.workloads, "workloads to run (steady, shift, frag-grow, shrink)")
+  std::vector<std::string> names(std::begin(bench::heap_workloads), std::end(bench::heap_workloads));
+  names.insert(names.end(), std::begin(bench::heap_adversaries), std::end(bench::heap_adversaries));
+  app.add_option("--workload", o.workloads, "workloads and adversaries to run; all if not given")
       ->delimiter(',')
-      ->check(CLI::IsMember({"steady", "shift", "frag-grow", "shrink"}));
+      ->check(CLI::IsMember(names));
   app.add_option("--allocators", o.allocators, "scoot, scoot-tight, glibc, jemalloc, mimalloc, tcmalloc")
       ->delimiter(',');
-  app.add_option("--live-mib", o.live_mib, "live bytes, in MiB")->capture_default_str()->check(CLI::Range(4, 65536));
+  app.add_option("--live-mib", o.live_mib, "live bytes in MiB; several, with commas, give a table each")
+      ->delimiter(',')
+      ->capture_default_str()
+      ->check(CLI::Range(4, 65536));
   app.add_option("--rounds", o.rounds, "rounds, of which the medians are shown")
       ->capture_default_str()
       ->check(CLI::Range(1, 99));
-  app.add_option("--seed", o.seed, "seed of the first round")->capture_default_str();
+  app.add_option("--seed", o.setup.seed, "seed of the first round")->capture_default_str();
   app.add_option("--volume", o.volume, "scales how often the live volume is replaced")
       ->capture_default_str()
       ->check(CLI::Range(0.01, 100.0));
-  app.add_option("--budget", o.budget, "Scoot's budget: default (1.25), tight (1.08) or a factor over the live bytes")
-      ->capture_default_str();
-  app.add_option("--waste-target", o.waste_target, "Scoot's heap_options::waste_target; 0: its own choice")
-      ->capture_default_str();
-  app.add_option("--move-kib", o.move_kib, "Scoot's heap_options::move_bytes_max in KiB; 0: its own choice")
-      ->capture_default_str();
+  app.add_option_function<std::string>(
+         "--budget",
+         [&o](const std::string& text) {
+           if (!bench::parse_budget(text, o.setup.budget_factor))
+             throw CLI::ValidationError("--budget",
+                                        "'" + text + "' is neither default, tight nor a factor of 1 to 100");
+         },
+         "Scoot's budget: default (1.25), tight (1.08) or a factor over the live bytes")
+      ->default_str("default");
+  app.add_option("--waste-target", o.setup.waste_target, "Scoot's heap_options::waste_target; 0: its own choice")
+      ->capture_default_str()
+      ->check(CLI::Range(0.0, 1.0));
+  app.add_option("--move-kib", o.setup.move_kib, "Scoot's heap_options::move_bytes_max in KiB; 0: its own choice")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 1 << 20));
   app.add_option("--verify-every", o.verify_every, "of the blocks freed, one in so many is verified")
       ->capture_default_str()
       ->check(CLI::Range(1, 1'000'000));
@@ -85,6 +99,10 @@ int main(int argc, char** argv) {
   CLI::App* speed_command = heap_command->add_subcommand("speed", "CPU time of allocate and free in hot loops");
   CLI::App* server_command = app.add_subcommand("server", "scootd beside memcached");
   add_heap_options(*heap_command, heap);
+  speed_command
+      ->add_option("--processes", heap.processes, "fresh processes in which the first loop is repeated; 0: none")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 1000));
   add_server_options(*server_command, server);
   for (CLI::App* command : {heap_command, speed_command, server_command}) command->fallthrough();
   app.footer("Without a name, all of them run.");
