@@ -14,6 +14,7 @@
 #include <charconv>
 #include <cstdio>
 #include <cstring>
+#include <deque>
 
 #include "clock.hpp"
 
@@ -38,6 +39,7 @@ struct load_client::connection {
   std::size_t answered = 0;         // requests of the batch
   std::uint32_t answered_keys = 0;  // keys of a get that were answered or skipped
   bool idle = true;
+  std::uint64_t due_ns = 0;  // of the request under way, in an open loop
 };
 
 load_client::load_client() {
@@ -66,11 +68,11 @@ void load_client::make_key(char* key, std::uint32_t index) const noexcept {
 }
 
 void load_client::append_value(std::string& out, std::uint32_t index) const {
-  out.append(pattern_, index % pattern_shifts, value_bytes_);
+  out.append(pattern_, index % pattern_shifts, form_.value_bytes);
 }
 
 bool load_client::value_matches(const char* data, std::uint32_t index) const {
-  return std::memcmp(data, pattern_.data() + index % pattern_shifts, value_bytes_) == 0;
+  return std::memcmp(data, pattern_.data() + index % pattern_shifts, form_.value_bytes) == 0;
 }
 
 bool load_client::open_one(const endpoint& to, connection& c) {
@@ -132,24 +134,27 @@ bool load_client::flush(connection& c) {
   return true;
 }
 
-bool load_client::send_next(connection& c, const next_batch& next) {
+// Writes the connection's next batch to its output; leaves the batch empty if there is none.
+bool load_client::compose(connection& c, const next_batch& next) {
   c.batch.clear();
   c.answered = 0;
   c.answered_keys = 0;
   next(c.batch);
-  if (c.batch.empty()) {
-    c.idle = true;
-    --running_;
-    return true;
-  }
+  if (c.batch.empty()) return false;
   c.out.clear();
   c.sent = 0;
   char key[load_key_bytes];
+  const std::string bytes = std::to_string(form_.value_bytes);
+  const std::string set_tail =
+      form_.meta ? " " + bytes + "\r\n" : " 0 " + std::to_string(form_.exptime) + " " + bytes + "\r\n";
   for (const load_request& r : c.batch) {
     if (r.set) {
       make_key(key, r.first);
-      c.out.append("set ").append(key, sizeof key).append(" 0 0 ").append(std::to_string(value_bytes_)).append("\r\n");
+      c.out.append(form_.meta ? "ms " : "set ").append(key, sizeof key).append(set_tail);
       append_value(c.out, r.first);
+    } else if (form_.meta) {
+      make_key(key, r.first);
+      c.out.append("mg ").append(key, sizeof key).append(" k v");
     } else {
       c.out.append("get");
       for (std::uint32_t i = 0; i < r.keys; ++i) {
@@ -159,7 +164,14 @@ bool load_client::send_next(connection& c, const next_batch& next) {
     }
     c.out.append("\r\n");
   }
-  return flush(c);
+  return true;
+}
+
+bool load_client::send_next(connection& c, const next_batch& next) {
+  if (compose(c, next)) return flush(c);
+  c.idle = true;
+  --running_;
+  return true;
 }
 
 bool load_client::receive(connection& c) {
@@ -177,7 +189,7 @@ bool load_client::receive(connection& c) {
 }
 
 int load_client::parse_set(connection& c) {
-  constexpr std::string_view stored = "STORED\r\n";
+  const std::string_view stored = form_.meta ? "HD\r\n" : "STORED\r\n";
   if (c.end - c.begin < stored.size()) return 0;
   if (std::memcmp(c.in.data() + c.begin, stored.data(), stored.size()) != 0) {
     error_ = "answer to set: " + std::string(c.in.data() + c.begin, std::min<std::size_t>(c.end - c.begin, 60));
@@ -216,7 +228,7 @@ int load_client::parse_get(connection& c) {
       good = first.ec == std::errc{} && *first.ptr == ' ' &&
              std::from_chars(first.ptr + 1, newline, bytes).ec == std::errc{};
     }
-    if (!good || flags != 0 || bytes != value_bytes_) {
+    if (!good || flags != 0 || bytes != form_.value_bytes) {
       error_ = "answer to get: " + std::string(at, std::min<std::size_t>(have, 60));
       return -1;
     }
@@ -232,35 +244,76 @@ int load_client::parse_get(connection& c) {
       error_ = "a get was answered with a key that it did not ask for";
       return -1;
     }
-    const bool verify = ++values_seen_ % verify_every_ == 0;
-    if (at[head + bytes] != '\r' || at[head + bytes + 1] != '\n' ||
-        (verify && !value_matches(newline + 1, r.index(i)))) {
-      error_ = "a value is not what was stored";
-      return -1;
-    }
-    if (verify) ++result_.verified;
-    ++result_.hits;
+    if (!check_value(newline + 1, r.index(i))) return -1;
     c.answered_keys = i + 1;
     c.begin += head + bytes + 2;
   }
 }
 
+// VA <bytes> k<key>\r\n<data>\r\n, or EN\r\n.
+int load_client::parse_meta_get(connection& c) {
+  const std::uint32_t index = c.batch[c.answered].first;
+  const char* at = c.in.data() + c.begin;
+  const std::size_t have = c.end - c.begin;
+  if (have < 4) return 0;
+  if (std::memcmp(at, "EN\r\n", 4) == 0) {
+    ++result_.misses;
+    ++result_.operations;
+    c.begin += 4;
+    return 1;
+  }
+  const std::string bytes = std::to_string(form_.value_bytes);
+  const std::size_t head = 3 + bytes.size() + 2 + load_key_bytes + 2;
+  if (have < head + form_.value_bytes + 2 && std::memcmp(at, "VA", 2) == 0) return 0;
+  char key[load_key_bytes];
+  make_key(key, index);
+  const char* const key_at = at + 3 + bytes.size() + 2;
+  if (std::memcmp(at, "VA ", 3) != 0 || std::memcmp(at + 3, bytes.data(), bytes.size()) != 0 ||
+      std::memcmp(key_at - 2, " k", 2) != 0 || std::memcmp(key_at, key, sizeof key) != 0 ||
+      std::memcmp(at + head - 2, "\r\n", 2) != 0) {
+    error_ = "answer to mg: " + std::string(at, std::min<std::size_t>(have, 60));
+    return -1;
+  }
+  if (!check_value(at + head, index)) return -1;
+  ++result_.operations;
+  c.begin += head + form_.value_bytes + 2;
+  return 1;
+}
+
+// The value and its end of line.
+bool load_client::check_value(const char* value, std::uint32_t index) {
+  const bool verify = ++values_seen_ % form_.verify_every == 0;
+  const char* const end = value + form_.value_bytes;
+  if (end[0] != '\r' || end[1] != '\n' || (verify && !value_matches(value, index))) {
+    return fail("a value is not what was stored");
+  }
+  if (verify) ++result_.verified;
+  ++result_.hits;
+  return true;
+}
+
 bool load_client::parse(connection& c) {
   while (c.answered < c.batch.size()) {
-    const int done = c.batch[c.answered].set ? parse_set(c) : parse_get(c);
+    const bool set = c.batch[c.answered].set;
+    const int done = set ? parse_set(c) : form_.meta ? parse_meta_get(c) : parse_get(c);
     if (done <= 0) return done == 0;
     ++c.answered;
   }
   return c.begin == c.end || fail("the server sent more than it was asked for");
 }
 
-load_result load_client::run(std::size_t value_bytes, unsigned verify_every, const next_batch& next) {
+void load_client::begin_run(const load_form& form) {
   result_ = load_result{};
-  value_bytes_ = std::min(value_bytes, value_bytes_max);
-  verify_every_ = std::max(verify_every, 1U);
+  form_ = form;
+  form_.value_bytes = std::min(form.value_bytes, value_bytes_max);
+  form_.verify_every = std::max(form.verify_every, 1U);
   char prefix[load_key_bytes + 1];
-  std::snprintf(prefix, sizeof prefix, "scoot-bench-%08zu-", value_bytes_);
+  std::snprintf(prefix, sizeof prefix, "scoot-bench-%08zu-", form_.value_bytes);
   key_prefix_ = prefix;
+}
+
+load_result load_client::run(const load_form& form, const next_batch& next) {
+  begin_run(form);
   running_ = connections_.size();
   const std::uint64_t start = wall_ns();
   bool good = true;
@@ -286,6 +339,65 @@ load_result load_client::run(std::size_t value_bytes, unsigned verify_every, con
   result_.ok = good;
   result_.error = good ? "" : error_;
   return result_;
+}
+
+load_result load_client::run_paced(const load_form& form, double rate, const next_batch& next, histogram& latency_ns) {
+  begin_run(form);
+  std::deque<connection*> free;  // taken in turn
+  for (const auto& c : connections_) free.push_back(c.get());
+  const std::uint64_t start = wall_ns();
+  std::uint64_t sent = 0;
+  bool more = true;
+  bool good = true;
+  std::uint64_t last_answer = start;
+  std::array<epoll_event, 64> events{};
+  while (good && (more || free.size() < connections_.size())) {
+    const std::uint64_t now = wall_ns();
+    while (good && more && !free.empty()) {
+      const std::uint64_t due = start + static_cast<std::uint64_t>(static_cast<double>(sent) * 1e9 / rate);
+      if (due > now) break;
+      connection& c = *free.front();
+      more = compose(c, next);
+      if (!more) break;
+      free.pop_front();
+      c.idle = false;
+      c.due_ns = due;
+      ++sent;
+      good = flush(c);
+    }
+    const int n = epoll_wait(epoll_, events.data(), static_cast<int>(events.size()), 0);
+    for (int i = 0; good && i < n; ++i) {
+      connection& c = *connections_[events[static_cast<std::size_t>(i)].data.u32];
+      good = receive(c);
+      if (!good || c.idle || c.answered < c.batch.size()) continue;
+      last_answer = wall_ns();
+      latency_ns.add(last_answer - c.due_ns);
+      c.idle = true;
+      free.push_back(&c);
+    }
+    if (free.size() == connections_.size()) last_answer = now;
+    if (now > last_answer + answer_timeout_ms * 1'000'000ULL) good = fail("the server answers nothing");
+  }
+  result_.seconds = static_cast<double>(wall_ns() - start) / 1e9;
+  result_.ok = good;
+  result_.error = good ? "" : error_;
+  return result_;
+}
+
+std::string load_client::command(const std::string& line) {
+  connection& c = *connections_.front();
+  const std::string request = line + "\r\n";
+  if (send(c.fd, request.data(), request.size(), MSG_NOSIGNAL) < 0) return "";
+  std::string text;
+  while (text.find("\r\n") == std::string::npos) {
+    pollfd p{c.fd, POLLIN, 0};
+    char buffer[512];
+    if (poll(&p, 1, answer_timeout_ms) <= 0) return "";
+    const ssize_t n = recv(c.fd, buffer, sizeof buffer, 0);
+    if (n <= 0) return "";
+    text.append(buffer, static_cast<std::size_t>(n));
+  }
+  return text.substr(0, text.find("\r\n"));
 }
 
 std::string load_client::statistic(const std::string& name) {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// A load client for servers that speak memcached's text protocol: one thread, several connections, each with a batch
-// of requests in flight and the next batch sent when the last answer has come (a closed loop).
+// A load client for servers that speak memcached's text and meta commands: one thread, several connections, each with a
+// batch of requests in flight and the next batch sent when the last answer has come (a closed loop), or requests at a
+// given rate, of which each is timed from the moment it was due (an open loop).
 //
 // Keys are 32 bytes and name the value's size and an index; a value is a function of its key, so that any answer can
 // be checked. Every answer's shape, key and length are checked, and the bytes of a sample of the values.
@@ -16,6 +17,7 @@
 #include <string_view>
 #include <vector>
 
+#include "histogram.hpp"
 #include "random.hpp"
 
 namespace bench {
@@ -38,6 +40,14 @@ struct load_request {
   [[nodiscard]] std::uint32_t index(std::uint32_t i) const noexcept {
     return static_cast<std::uint32_t>((first + std::uint64_t{i} * stride) % wrap);
   }
+};
+
+// How requests and values look.
+struct load_form {
+  std::size_t value_bytes = 100;
+  unsigned verify_every = 16;  // one in so many of the values read is checked whole
+  bool meta = false;           // mg and ms instead of get and set; gets are of one key then
+  unsigned exptime = 0;        // of sets
 };
 
 struct load_result {
@@ -63,9 +73,16 @@ class load_client {
   // Opens the connections, trying for up to five seconds while the server refuses. False, with error(), if it stays so.
   bool connect(const endpoint& to, unsigned connections);
 
-  // Runs batches over all connections until `next` has no more and every answer has come. Values are of value_bytes;
-  // one in verify_every of those read is checked whole. After a failure the connections are of no more use.
-  load_result run(std::size_t value_bytes, unsigned verify_every, const next_batch& next);
+  // Runs batches over all connections until `next` has no more and every answer has come. After a failure the
+  // connections are of no more use.
+  load_result run(const load_form& form, const next_batch& next);
+
+  // Sends the single requests of `next` at a steady rate (per second) to whichever connections are free, and adds the
+  // nanoseconds from the moment each was due until its answer was there. Spins on the processor.
+  load_result run_paced(const load_form& form, double rate, const next_batch& next, histogram& latency_ns);
+
+  // Sends a line and returns the first line of the answer without its end; empty if there is none.
+  std::string command(const std::string& line);
 
   // The value of the statistic `name` as `stats` gives it; empty if there is none.
   std::string statistic(const std::string& name);
@@ -77,12 +94,16 @@ class load_client {
 
   bool open_one(const endpoint& to, connection& c);
   bool send_next(connection& c, const next_batch& next);
+  bool compose(connection& c, const next_batch& next);
   bool flush(connection& c);
   bool receive(connection& c);
   bool parse(connection& c);
   // Consume one answer at the front of the input. 1: done; 0: more bytes are needed; -1: it is wrong, see error_.
   int parse_set(connection& c);
   int parse_get(connection& c);
+  int parse_meta_get(connection& c);
+  bool check_value(const char* value, std::uint32_t index);
+  void begin_run(const load_form& form);
   bool fail(const std::string& what);
   void append_value(std::string& out, std::uint32_t index) const;
   [[nodiscard]] bool value_matches(const char* data, std::uint32_t index) const;
@@ -93,8 +114,7 @@ class load_client {
   std::string error_;
   std::string pattern_;     // values are pieces of it
   std::string key_prefix_;  // the part of the keys that a run has in common
-  std::size_t value_bytes_ = 0;
-  unsigned verify_every_ = 1;
+  load_form form_;
   std::uint64_t values_seen_ = 0;
   std::size_t running_ = 0;
   load_result result_;

@@ -60,6 +60,10 @@ void add_heap_options(CLI::App& app, bench::heap_bench_options& o) {
 
 void add_server_options(CLI::App& app, bench::server_bench_options& o) {
   app.add_option("--scootd", o.scootd, "the scootd to run (default: the one built beside this program)");
+  app.add_option("--scootd-options", o.scootd_options, "more options for scootd, separated by spaces");
+  app.add_option("--latency-rate", o.latency_rate, "requests a second of the latency cells")
+      ->capture_default_str()
+      ->check(CLI::Range(100, 1'000'000));
   app.add_option("--memcached", o.memcached, "the memcached to run")->capture_default_str();
   app.add_option("--cells", o.cells, "what to measure; all if not given")
       ->delimiter(',')
@@ -72,7 +76,7 @@ void add_server_options(CLI::App& app, bench::server_bench_options& o) {
       ->check(CLI::Range(0.01, 600.0));
   app.add_option("--connections", o.connections, "connections of the client")
       ->capture_default_str()
-      ->check(CLI::Range(1, 500));
+      ->check(CLI::Range(1, 450));
   app.add_option("--threads", o.threads, "worker threads of the servers (-t)")
       ->capture_default_str()
       ->check(CLI::Range(1, 64));

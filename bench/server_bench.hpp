@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
 // `scoot-bench server`: scootd beside memcached. Same client, cores, threads and memory limit; CPU time of the server
-// for a million operations in paired rounds, and how much it keeps in how much memory. Definitions: docs/benchmarks.md.
+// for a million operations in paired rounds, latencies at a steady rate, how much it keeps in how much memory, and how
+// fast it follows a change. Definitions: docs/benchmarks.md.
 #pragma once
 
 #include <cstddef>
@@ -13,12 +14,14 @@
 namespace bench {
 
 struct server_bench_options {
-  std::string scootd;  // empty: the one built beside this program
+  std::string scootd;          // empty: the one built beside this program
+  std::string scootd_options;  // more of them, separated by spaces
   std::string memcached = "/usr/bin/memcached";
   std::vector<std::string> cells;  // empty: all, those of memory too
   unsigned rounds = 5;
   double seconds = 1.0;  // a measurement
-  unsigned connections = 16;
+  unsigned connections = 50;
+  unsigned latency_rate = 20'000;  // requests a second of the latency cells
   unsigned threads = 1;
   std::size_t load_memory_mib = 256;  // -m of the servers under load
   std::size_t fill_memory_mib = 128;  // -m of the servers that are filled

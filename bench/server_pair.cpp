@@ -50,6 +50,7 @@ std::vector<std::string> arguments(const server_setup& setup, const endpoint& ad
   } else {
     a.insert(a.end(), {"-s", address.path});
   }
+  a.insert(a.end(), setup.more.begin(), setup.more.end());
   if (geteuid() == 0) a.insert(a.end(), {"-u", user_name()});  // memcached refuses to be root otherwise
   return a;
 }

@@ -6,6 +6,7 @@
 #include <sys/types.h>
 
 #include <string>
+#include <vector>
 
 #include "child_process.hpp"
 #include "load_client.hpp"
@@ -18,8 +19,9 @@ struct server_setup {
   unsigned threads = 1;
   std::size_t memory_mib = 256;
   bool unix_socket = false;
-  int core = -1;       // to pin it to; -1: none
-  std::string folder;  // for its socket and its log
+  int core = -1;                  // to pin it to; -1: none
+  std::vector<std::string> more;  // options
+  std::string folder;             // for its socket and its log
 };
 
 // A running server with the address it serves. Killed when this goes.
