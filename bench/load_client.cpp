@@ -437,7 +437,7 @@ load_client::next_batch random_load(std::uint32_t keys, unsigned depth, unsigned
 }
 
 load_client::next_batch sequential_load(bool set, std::uint32_t first, std::uint32_t count) {
-  constexpr std::uint32_t sets = 32;
+  constexpr std::uint32_t sets = 256;
   constexpr std::uint32_t keys_per_get = 100;
   return [=, done = std::uint32_t{0}](std::vector<load_request>& batch) mutable {
     const std::uint32_t step = std::min(set ? sets : keys_per_get, count - done);

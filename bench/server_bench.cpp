@@ -107,11 +107,10 @@ int run_server_bench(server_bench_options o, json_rows& rows) {
     o.rounds = 1;
     o.seconds = std::min(o.seconds, 0.1);
     o.load_memory_mib = 64;
-    o.fill_memory_mib = 64;
+    o.fill_memory_mib = 32;
     if (o.cells.empty()) {
       o.cells = load_cell_names();
-      o.cells.insert(o.cells.end(), {"items-per-MiB-100B", "RSS-MiB-100B", "items-per-MiB-1024B", "RSS-MiB-1024B",
-                                     "shift-resident", "limit-halved"});
+      o.cells.insert(o.cells.end(), {"items-per-MiB-100B", "RSS-MiB-100B", "shift-resident", "limit-halved"});
     }
   }
   if (o.scootd.empty()) o.scootd = scootd_beside_this();
