@@ -61,6 +61,25 @@ struct store_options {
   std::uint32_t flags = 0;                   // opaque to the cache; append and prepend keep the item's own
   std::uint32_t expires_at = expires_never;  // unix seconds (see cache::now); append and prepend keep the item's own
   std::uint64_t cas = 0;                     // compare_and_swap: the unique the item must still have
+  const struct store_extras* extras = nullptr;
+};
+
+// What a store reports beside its status.
+struct stored_item {
+  std::uint64_t cas = 0;        // if it was asked for
+  std::size_t value_bytes = 0;  // of the whole value, after append and prepend too
+};
+
+// What memcached's meta and binary commands ask of a store, and plain ones do not.
+struct store_extras {
+  bool give_cas = false;      // give the item a cas unique at once, and report it
+  std::uint64_t new_cas = 0;  // the unique to give, rather than the next one
+  std::optional<std::uint64_t> expect =
+      std::nullopt;               // append, prepend: the unique the item must have (0: any), else `exists`
+  bool invalidate = false;        // compare_and_swap with an older unique: store it as stale, with the old expiry
+  bool create = false;            // append, prepend: store it as it is where there is no item
+  bool binary_key = false;        // a note for readers
+  stored_item* stored = nullptr;  // filled in if the status is ok
 };
 
 // An item as a visitor or a pin sees it.
@@ -69,29 +88,71 @@ struct item_view {
   std::string_view value;
   std::uint32_t flags = 0;
   std::uint32_t expires_at = expires_never;
-  std::uint64_t cas = 0;  // 0 unless asked for by read_options::cas
+  std::uint64_t cas = 0;  // 0 unless asked for by read_options::cas; with read_options::meta the one it has, if any
+  // Only with read_options::meta, and as they were before this read:
+  std::uint32_t expired_at = expires_never;  // the expiry before read_options::touch
+  std::uint32_t idle_s = 0;                  // since the last use; 0 if meta_read::idle was never asked of this item
+  bool read = false;                         // it was read before
+  bool stale = false;
+  bool won = false;  // a reader was told to store it anew already
+  bool binary_key = false;
+  bool wins = false;  // this reader is told to
 };
 
 class pinned_item;
 
+// Reading with memcached's meta commands: one reader at a time is told that it is the one to store the item anew.
+struct meta_read {
+  bool use = true;    // the read counts as a use of the item
+  bool idle = false;  // keep the second of the last use from now on, and report it
+  std::optional<std::uint32_t> create =
+      std::nullopt;              // where there is no item, make an empty one with this expiry; its reader wins
+  std::uint64_t create_cas = 0;  // the unique for it, rather than the next one
+  bool binary_key = false;       // a note for it
+  std::optional<std::uint32_t> recache = std::nullopt;  // the reader wins if the item expires before this second
+  bool recache_after_touch = false;                     // ... with the expiry that read_options::touch sets
+};
+
 struct read_options {
-  bool cas = false;                    // give the item a cas unique if it has none, and report it
-  std::optional<std::uint32_t> touch;  // set a new expiry (unix seconds)
+  bool cas = false;                                   // give the item a cas unique if it has none, and report it
+  std::optional<std::uint32_t> touch = std::nullopt;  // set a new expiry (unix seconds)
   // Where a read may leave a pin: an item whose value has at least pin_bytes_min bytes is pinned into *pinned before
   // the visit, so that the visitor may keep the view's addresses, and move the pin away. A smaller item leaves
   // *pinned empty, and so does one that cannot be pinned for want of memory. What *pinned held before is given back.
   pinned_item* pinned = nullptr;
   std::size_t pin_bytes_min = std::size_t{16} << 10;
+  const meta_read* meta = nullptr;
+};
+
+struct remove_options {
+  std::uint64_t cas = 0;    // the unique the item must have, else `exists`; 0: any
+  bool compare = false;     // `cas` is compared even if it is 0
+  bool keep_stale = false;  // do not remove it: mark it stale, so that one reader is told to store it anew
+  bool drop_value = false;  // do not remove it: empty its value and set its flags
+  std::uint32_t flags = 0;  // drop_value
+  std::optional<std::uint32_t> expires_at = std::nullopt;  // keep_stale, drop_value: a new expiry
+  std::uint64_t new_cas = 0;  // keep_stale, drop_value: the unique to give, rather than the next one
 };
 
 struct arithmetic_options {
   std::uint64_t delta = 1;
-  bool decrement = false;  // increments wrap at 2^64, decrements stop at 0
+  bool decrement = false;                              // increments wrap at 2^64, decrements stop at 0
+  std::uint64_t cas = 0;                               // the unique the item must have, else `exists`; 0: any
+  bool give_cas = false;                               // give the item a cas unique, and report it
+  std::uint64_t new_cas = 0;                           // the unique to give, rather than the next one
+  std::optional<std::uint32_t> create = std::nullopt;  // where there is no item, make one with this expiry and ...
+  std::uint64_t initial = 0;                           // ... this number
+  bool binary_key = false;                             // a note for it
+  std::optional<std::uint32_t> touch = std::nullopt;   // set a new expiry
+  bool report = false;  // needed by all but the first two; fills in the rest of the result
 };
 
 struct arithmetic_result {
   cache_status status = cache_status::not_found;
   std::uint64_t value = 0;
+  std::uint64_t cas = 0;                     // if it was asked for
+  std::uint32_t expires_at = expires_never;  // after the operation
+  std::uint32_t expired_at = expires_never;  // before `touch`
 };
 
 struct cache_stats {
@@ -208,8 +269,8 @@ class SCOOT_EXPORT cache {
                                      cache_status& status) noexcept;
   cache_status commit(pending_item&& item, const store_options& options) noexcept;
 
-  // The cas unique of the item this thread stored last is not reported: ask with get.
   cache_status remove(std::string_view key) noexcept;
+  cache_status remove(std::string_view key, const remove_options& options) noexcept;
   cache_status touch(std::string_view key, std::uint32_t expires_at) noexcept;
 
   // Adds to or takes from a decimal value in place. A result shorter than the value is padded with spaces on the right,

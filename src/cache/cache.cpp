@@ -180,7 +180,7 @@ bool cache_impl::maintain() noexcept {
 
 cache_status cache_impl::check_size(const hashed_key& k, std::size_t value_bytes,
                                     const store_options& options) noexcept {
-  const item_fields fields{options.flags != 0, options.expires_at != expires_never, false};
+  const item_fields fields{options.flags != 0, options.expires_at != expires_never, false, false};
   if (value_bytes <= options_.item_bytes_max &&
       item::bytes_for(k.key.size(), value_bytes, fields) <= options_.item_bytes_max) {
     return cache_status::ok;
@@ -429,6 +429,16 @@ cache_status cache::remove(std::string_view key) noexcept {
   shard& s = impl.shard_of(k);
   const std::lock_guard guard(s.lock());
   return s.remove(k);
+}
+
+cache_status cache::remove(std::string_view key, const remove_options& options) noexcept {
+  if (!valid(key)) return cache_status::not_found;
+  cache_impl& impl = impl_of(this);
+  const hashed_key k = impl.hashed(key);
+  shard& s = impl.shard_of(k);
+  cache_status status = cache_status::not_found;
+  if (!impl.run(s, [&] { return s.remove(k, options, status); })) return cache_status::no_memory;
+  return status;
 }
 
 cache_status cache::touch(std::string_view key, std::uint32_t expires_at) noexcept {

@@ -3,16 +3,17 @@
 // item: what one heap block of the cache holds, with no byte that the item does not need.
 //
 //     0        1            2       3
-//    +--------+------------+-------+--------------+---------+--------------------+-------+-----+-------+
-//    | shape  | key length | mark  | value length | flags   | expiry, its mark   | cas   | key | value |
-//    | 1      | 1          | 1     | 1 to 4       | 0 or 4  | 0 or 4 + 1         | 0 or 8|     |       |
-//    +--------+------------+-------+--------------+---------+--------------------+-------+-----+-------+
+//    +--------+------------+-------+--------------+-------------+---------+--------------------+-------+-----+-------+
+//    | shape  | key length | mark  | value length | notes, used | flags   | expiry, its mark   | cas   | key | value |
+//    | 1      | 1          | 1     | 1, 2 or 4    | 0 or 1 + 4  | 0 or 4  | 0 or 4 + 1         | 0 or 8|     |       |
+//    +--------+------------+-------+--------------+-------------+---------+--------------------+-------+-----+-------+
 //
 //    shape    7 6    5      4     3       2      1 0
-//            +------+------+-----+-------+-------+---------------------------+
-//            | uses | read | cas | expiry| flags | bytes of value length - 1 |
-//            +------+------+-----+-------+-------+---------------------------+
+//            +------+------+-----+-------+-------+-----------------------------------------------+
+//            | uses | read | cas | expiry| flags | 0: 1 byte of length, 1: 2, 2: 4, 3: 4 and notes |
+//            +------+------+-----+-------+-------+-----------------------------------------------+
 //
+// notes (stale, won, binary key) and the second of the last use are there once a meta command asked for them.
 // uses is the eviction policy's counter of hits, read says whether the item was ever read. A mark tells a live name in
 // a queue (first mark) or in the timing wheel (second) from one that an earlier life of the item left behind; see
 // name_lists.hpp. Numbers are in the machine's byte order, unaligned.
@@ -34,6 +35,7 @@ struct item_fields {
   bool flags = false;
   bool expiry = false;
   bool cas = false;
+  bool notes = false;
 };
 
 class item {
@@ -55,7 +57,7 @@ class item {
     bytes_[1] = static_cast<unsigned char>(key.size());
     bytes_[2] = 0;
     set_value_bytes(value_bytes);
-    const std::size_t at = length_end(shape);
+    const std::size_t at = fields.notes ? notes_at : length_end(shape);
     std::memset(bytes_ + at, 0, header_bytes(shape) - at);
     std::memcpy(bytes_ + header_bytes(shape), key.data(), key.size());
   }
@@ -68,14 +70,26 @@ class item {
     return {reinterpret_cast<const char*>(bytes_) + header_bytes(bytes_[0]), key_bytes()};
   }
   [[nodiscard]] std::size_t value_bytes() const noexcept {
-    std::size_t length = 0;
-    for (std::size_t i = (bytes_[0] & 3u) + 1; i-- > 0;) length = length << 8 | bytes_[3 + i];
-    return length;
+    switch (bytes_[0] & 3u) {
+      case 0:
+        return bytes_[3];
+      case 1:
+        return load<std::uint16_t>(3);
+      default:
+        return load<std::uint32_t>(3);
+    }
   }
   // For a length that has_shape() says yes to.
   void set_value_bytes(std::size_t value_bytes) noexcept {
-    for (std::size_t i = 0; i <= (bytes_[0] & 3u); ++i, value_bytes >>= 8) {
-      bytes_[3 + i] = static_cast<unsigned char>(value_bytes);
+    switch (bytes_[0] & 3u) {
+      case 0:
+        bytes_[3] = static_cast<unsigned char>(value_bytes);
+        break;
+      case 1:
+        store(3, static_cast<std::uint16_t>(value_bytes));
+        break;
+      default:
+        store(3, static_cast<std::uint32_t>(value_bytes));
     }
   }
   [[nodiscard]] bool has_shape(std::size_t value_bytes, item_fields fields) const noexcept {
@@ -87,12 +101,19 @@ class item {
   [[nodiscard]] std::size_t bytes() const noexcept { return header_bytes(bytes_[0]) + key_bytes() + value_bytes(); }
 
   [[nodiscard]] item_fields fields() const noexcept {
-    return {(bytes_[0] & has_flags) != 0, (bytes_[0] & has_expiry) != 0, (bytes_[0] & has_cas) != 0};
+    return {(bytes_[0] & has_flags) != 0, (bytes_[0] & has_expiry) != 0, (bytes_[0] & has_cas) != 0, has_notes_field()};
   }
   [[nodiscard]] std::uint32_t flags() const noexcept {
     return (bytes_[0] & has_flags) == 0 ? 0 : load<std::uint32_t>(length_end(bytes_[0]));
   }
   void set_flags(std::uint32_t flags) noexcept { store(length_end(bytes_[0]), flags); }
+
+  static constexpr unsigned note_stale = 1, note_won = 2, note_binary_key = 4;
+  [[nodiscard]] bool has_notes_field() const noexcept { return (bytes_[0] & 3u) == 3; }
+  [[nodiscard]] unsigned notes() const noexcept { return has_notes_field() ? bytes_[notes_at] : 0u; }
+  void set_notes(unsigned notes) noexcept { bytes_[notes_at] = static_cast<unsigned char>(notes); }
+  [[nodiscard]] std::uint32_t used_at() const noexcept { return load<std::uint32_t>(notes_at + 1); }
+  void set_used_at(std::uint32_t second) noexcept { store(notes_at + 1, second); }
 
   [[nodiscard]] bool has_expiry_field() const noexcept { return (bytes_[0] & has_expiry) != 0; }
   [[nodiscard]] std::uint32_t expires_at() const noexcept {
@@ -122,17 +143,25 @@ class item {
   }
 
   [[nodiscard]] item_view view() const noexcept {
-    return {key(), std::string_view(value(), value_bytes()), flags(), expires_at(), cas()};
+    item_view seen;
+    seen.key = key();
+    seen.value = {value(), value_bytes()};
+    seen.flags = flags();
+    seen.expires_at = expires_at();
+    seen.cas = cas();
+    return seen;
   }
 
  private:
   static constexpr unsigned has_flags = 4, has_expiry = 8, has_cas = 16, read = 32;
+  static constexpr std::size_t notes_at = 7;
 
   [[nodiscard]] static unsigned shape_of(std::size_t value_bytes, item_fields fields) noexcept {
-    const unsigned width = value_bytes < 1u << 8 ? 0 : value_bytes < 1u << 16 ? 1 : value_bytes < 1u << 24 ? 2 : 3;
+    const unsigned width = fields.notes ? 3 : value_bytes < 1u << 8 ? 0 : value_bytes < 1u << 16 ? 1 : 2;
     return width | (fields.flags ? has_flags : 0) | (fields.expiry ? has_expiry : 0) | (fields.cas ? has_cas : 0);
   }
-  [[nodiscard]] static std::size_t length_end(unsigned shape) noexcept { return 4 + (shape & 3); }
+  // Where the optional fields begin: 4, 5, 7 or 12.
+  [[nodiscard]] static std::size_t length_end(unsigned shape) noexcept { return 4 + (0x8310u >> 4 * (shape & 3) & 15); }
   [[nodiscard]] static std::size_t header_bytes(unsigned shape) noexcept {
     return length_end(shape) + (shape & has_flags) + std::size_t{5} * (shape >> 3 & 1) + (shape >> 1 & 8);
   }

@@ -82,6 +82,7 @@ class shard {
   void drop_reserved(void* block) noexcept;
 
   cache_status remove(const hashed_key& k) noexcept;
+  progress remove(const hashed_key& k, const remove_options& options, cache_status& status) noexcept;
   void discard(const hashed_key& k) noexcept;  // the older item of a plain set that failed
   progress touch(const hashed_key& k, std::uint32_t expires_at, cache_status& status) noexcept;
   progress arithmetic(const hashed_key& k, const arithmetic_options& options, arithmetic_result& result) noexcept;
@@ -134,6 +135,7 @@ class shard {
   // shard.cpp: finding, freeing, room
   [[nodiscard]] slot find(const hashed_key& k) noexcept;
   [[nodiscard]] slot find_live(const hashed_key& k) noexcept;
+  [[nodiscard]] slot find_to_read(const hashed_key& k) noexcept;
   [[nodiscard]] slot find_queued(const name_lists::popped& p) noexcept;
   [[nodiscard]] slot find_filed(const name_lists::popped& p) noexcept;
   [[nodiscard]] bool expired(item it) const noexcept;
@@ -169,13 +171,40 @@ class shard {
   void set_expiry(item it, name n, std::uint32_t at) noexcept;
   [[nodiscard]] bool overwrite(slot s, std::string_view value, const store_options& options) noexcept;
   [[nodiscard]] cache_status condition(slot s, const store_options& options) noexcept;
-  progress extend(const hashed_key& k, std::string_view value, bool front, cache_status& status) noexcept;
-  progress replace_number(const hashed_key& k, std::string_view digits, bool& gone) noexcept;
+  progress put(const hashed_key& k, slot s, std::string_view value, const store_options& options, void* ready) noexcept;
+  progress extend(const hashed_key& k, std::string_view value, const store_options& options,
+                  cache_status& status) noexcept;
+  progress replace_number(const hashed_key& k, std::string_view digits, const arithmetic_options& options,
+                          bool& gone) noexcept;
+  void copy_fields(item from, item to) noexcept;
   [[nodiscard]] std::uint64_t next_cas() noexcept { return options_.cas->fetch_add(1, std::memory_order_relaxed) + 1; }
   [[nodiscard]] item_fields fields_for(const store_options& options) const noexcept {
-    return {options.flags != 0, options.expires_at != expires_never, options.mode == store_mode::compare_and_swap};
+    item_fields fields{options.flags != 0, options.expires_at != expires_never,
+                       options.mode == store_mode::compare_and_swap,  // who stores by cas reads it again soon
+                       false};
+    if (const store_extras* extras = options.extras; extras != nullptr) [[unlikely]] {
+      fields.cas = fields.cas || extras->give_cas || extras->new_cas != 0;
+      fields.expiry = fields.expiry || extras->invalidate;  // it may have to take over the old one's
+      fields.notes = extras->binary_key || extras->invalidate;
+    }
+    return fields;
+  }
+  [[nodiscard]] std::uint64_t cas_for(const store_options& options) noexcept {
+    return options.extras != nullptr && options.extras->new_cas != 0 ? options.extras->new_cas : next_cas();
   }
   void fill(item it, std::string_view key, std::size_t value_bytes, const store_options& options) noexcept;
+
+  // shard_meta.cpp
+  progress get_meta(const hashed_key& k, const read_options& options, visitor visit, void* context,
+                    cache_status& status) noexcept;
+  [[nodiscard]] progress create_empty(const hashed_key& k, const read_options& options) noexcept;
+  progress store_meta(const hashed_key& k, std::string_view value, const store_options& options, void* ready,
+                      cache_status& status) noexcept;
+  progress empty(const hashed_key& k, const remove_options& options, slot& s) noexcept;
+  progress prepare_arithmetic(const hashed_key& k, const arithmetic_options& options, slot& s,
+                              arithmetic_result& result, bool& done) noexcept;
+  progress create_number(const hashed_key& k, const arithmetic_options& options, arithmetic_result& result) noexcept;
+  void report_arithmetic(const hashed_key& k, const arithmetic_options& options, arithmetic_result& result) noexcept;
 
   shard_lock lock_;
   unsigned epoch_ = 0;          // of live items; others have been flushed

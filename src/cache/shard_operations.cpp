@@ -16,27 +16,25 @@ namespace scoot::caching {
 progress shard::get(const hashed_key& k, const read_options& options, visitor visit, void* context,
                     cache_status& status) noexcept {
   check_flush();
+  if (options.meta != nullptr) [[unlikely]]
+    return get_meta(k, options, visit, context, status);
   if (options.touch && !lists_.reserve(1)) return out_of_memory(name_lists::names_per_chunk * 5);
   const bool may_pin = options.pinned != nullptr && pins_.reserve();
   status = cache_status::not_found;
-  slot s = find(k);
-  if (s && !live(s)) {
-    const bool flushed = s.epoch() != epoch_;
-    ++(flushed ? counts_.get_flushed : counts_.get_expired);
-    remove(s, flushed ? cause::flushed : cause::reclaimed);
-    s = {};
-  }
+  slot s = find_to_read(k);
   if (s && (options.touch || options.cas)) {
     const item_fields has = s.get().fields();
     const item_fields add{false, options.touch && *options.touch != expires_never && !has.expiry,
-                          options.cas && !has.cas};
+                          options.cas && !has.cas, false};
     if ((add.expiry || add.cas) && add_fields(k, add, s) == progress::more_room) return progress::more_room;
     if (s && options.touch) set_expiry(s.get(), k.called, *options.touch);
   }
   ++(options.touch ? counts_.touches : counts_.gets);
   if (!s) return progress::finished;
-  const item it = s.get();
-  item(it).note_read();
+  item it = s.get();
+  it.note_read();
+  if (it.has_notes_field()) [[unlikely]]
+    it.set_used_at(options_.time->now());
   ++(options.touch ? counts_.touch_hits : counts_.get_hits);
   item_view view = it.view();
   if (!options.cas) view.cas = 0;
@@ -47,11 +45,32 @@ progress shard::get(const hashed_key& k, const read_options& options, visitor vi
   return progress::finished;
 }
 
+// Finds the item of a get, and counts what is there but dead.
+shard::slot shard::find_to_read(const hashed_key& k) noexcept {
+  const slot s = find(k);
+  if (!s || live(s)) return s;
+  const bool flushed = s.epoch() != epoch_;
+  ++(flushed ? counts_.get_flushed : counts_.get_expired);
+  remove(s, flushed ? cause::flushed : cause::reclaimed);
+  return {};
+}
+
+// What an item takes over from the one that it replaces, as far as it has the fields.
+void shard::copy_fields(item from, item to) noexcept {
+  const item_fields fields = to.fields();
+  if (fields.flags) to.set_flags(from.flags());
+  if (fields.expiry) to.set_expires_at(from.expires_at());
+  if (fields.notes) {
+    to.set_notes(from.notes());
+    to.set_used_at(from.has_notes_field() ? from.used_at() : options_.time->now());
+  }
+}
+
 // Makes the item larger by the fields that are missing, under a new address. On `finished` s is the item, or empty if
 // it expired meanwhile.
 progress shard::add_fields(const hashed_key& k, item_fields add, slot& s) noexcept {
   const item_fields had = s.get().fields();
-  const item_fields fields{had.flags, had.expiry || add.expiry, had.cas || add.cas};
+  const item_fields fields{had.flags, had.expiry || add.expiry, had.cas || add.cas, had.notes || add.notes};
   const std::size_t value_bytes = s.get().value_bytes();
   void* const block = allocate(item::bytes_for(k.key.size(), value_bytes, fields));
   if (block == nullptr) return progress::more_room;
@@ -64,8 +83,7 @@ progress shard::add_fields(const hashed_key& k, item_fields add, slot& s) noexce
   item it(block);
   it.format(k.key, value_bytes, fields);
   std::memcpy(it.value(), old.value(), value_bytes);
-  if (fields.flags) it.set_flags(old.flags());
-  if (fields.expiry) it.set_expires_at(old.expires_at());
+  copy_fields(old, it);
   if (fields.cas) it.set_cas(had.cas ? old.cas() : next_cas());
   it.set_read(old.was_read());
   take_over(s, it);
@@ -139,7 +157,11 @@ void shard::fill(item it, std::string_view key, std::size_t value_bytes, const s
   it.format(key, value_bytes, fields);
   if (fields.flags) it.set_flags(options.flags);
   if (fields.expiry) it.set_expires_at(options.expires_at);
-  if (fields.cas) it.set_cas(next_cas());  // who stores by cas reads it again soon
+  if (fields.cas) it.set_cas(cas_for(options));
+  if (fields.notes) {
+    it.set_notes(options.extras->binary_key ? item::note_binary_key : 0);
+    it.set_used_at(options_.time->now());
+  }
 }
 
 // Stores the value in the old item's own block, where it fits as exactly as it would in a new one under the same shape.
@@ -160,7 +182,11 @@ bool shard::overwrite(slot s, std::string_view value, const store_options& optio
   std::memcpy(it.value(), value.data(), value.size());
   it.set_read(false);
   if (fields.flags) it.set_flags(options.flags);
-  if (fields.cas) it.set_cas(next_cas());
+  if (fields.cas) it.set_cas(cas_for(options));
+  if (fields.notes) [[unlikely]] {
+    it.set_notes(options.extras->binary_key ? item::note_binary_key : 0);
+    it.set_used_at(options_.time->now());
+  }
   if (fields.expiry) set_expiry(it, index_.name_of(it), options.expires_at);
   ++counts_.items_stored;
   return true;
@@ -197,6 +223,8 @@ progress shard::store(const hashed_key& k, std::string_view value, const store_o
   step();
   if (full_ && ready == nullptr && options_.evict && !poor_) pay(k.key.size() + value.size());  // while memory answers
   if (!lists_.reserve(2)) return out_of_memory(name_lists::names_per_chunk * 5);
+  if (options.extras != nullptr) [[unlikely]]
+    return store_meta(k, value, options, ready, status);
   slot s = find_live(k);
   status = condition(s, options);
   if (status != cache_status::ok) {
@@ -204,8 +232,14 @@ progress shard::store(const hashed_key& k, std::string_view value, const store_o
     return progress::finished;
   }
   if (options.mode == store_mode::append || options.mode == store_mode::prepend) {
-    return extend(k, value, options.mode == store_mode::prepend, status);
+    return extend(k, value, options, status);
   }
+  return put(k, s, value, options, ready);
+}
+
+// Stores the value as the item of its key, whatever is there.
+progress shard::put(const hashed_key& k, slot s, std::string_view value, const store_options& options,
+                    void* ready) noexcept {
   if (ready == nullptr && s && overwrite(s, value, options)) {
     counts_.cas_hits += options.mode == store_mode::compare_and_swap;
     ++counts_.sets;
@@ -229,9 +263,12 @@ progress shard::store(const hashed_key& k, std::string_view value, const store_o
 }
 
 // append and prepend: the item keeps its flags and expiry.
-progress shard::extend(const hashed_key& k, std::string_view value, bool front, cache_status& status) noexcept {
+progress shard::extend(const hashed_key& k, std::string_view value, const store_options& options,
+                       cache_status& status) noexcept {
+  const bool front = options.mode == store_mode::prepend;
   slot s = find(k);
-  const item_fields fields = s.get().fields();
+  item_fields fields = s.get().fields();
+  fields.cas = fields.cas || fields_for(options).cas;
   const std::size_t old_bytes = s.get().value_bytes();
   const std::size_t bytes = item::bytes_for(k.key.size(), old_bytes + value.size(), fields);
   if (bytes > options_.item_bytes_max) {
@@ -250,9 +287,9 @@ progress shard::extend(const hashed_key& k, std::string_view value, bool front, 
   const item old = s.get();
   item it(block);
   it.format(k.key, old_bytes + value.size(), fields);
-  if (fields.flags) it.set_flags(old.flags());
-  if (fields.expiry) it.set_expires_at(old.expires_at());
-  if (fields.cas) it.set_cas(next_cas());
+  copy_fields(old, it);
+  if (fields.cas) it.set_cas(cas_for(options));
+  if (fields.notes) it.set_notes(old.notes() & item::note_binary_key);
   std::memcpy(it.value() + (front ? value.size() : 0), old.value(), old_bytes);
   std::memcpy(it.value() + (front ? 0 : old_bytes), value.data(), value.size());
   it.set_read(old.was_read());
@@ -302,7 +339,7 @@ progress shard::touch(const hashed_key& k, std::uint32_t expires_at, cache_statu
   if (!lists_.reserve(1)) return out_of_memory(name_lists::names_per_chunk * 5);
   slot s = find_live(k);
   if (s && expires_at != expires_never && !s.get().has_expiry_field() &&
-      add_fields(k, {false, true, false}, s) == progress::more_room) {
+      add_fields(k, {false, true, false, false}, s) == progress::more_room) {
     return progress::more_room;
   }
   ++counts_.touches;
@@ -320,7 +357,12 @@ progress shard::arithmetic(const hashed_key& k, const arithmetic_options& option
     ++(options.decrement ? counts_.decrements : counts_.increments);
     if (hit) ++(options.decrement ? counts_.decrement_hits : counts_.increment_hits);
   };
-  const slot s = find_live(k);
+  slot s = find_live(k);
+  if (options.report) [[unlikely]] {
+    bool done = false;
+    if (prepare_arithmetic(k, options, s, result, done) == progress::more_room) return progress::more_room;
+    if (done) return progress::finished;
+  }
   if (!s) {
     count(false);
     result.status = cache_status::not_found;
@@ -343,12 +385,12 @@ progress shard::arithmetic(const hashed_key& k, const arithmetic_options& option
   if (length <= it.value_bytes() && !pins_.is_pinned(it.block())) {
     std::memcpy(it.value(), digits, length);
     std::memset(it.value() + length, ' ', it.value_bytes() - length);
-    if (it.has_cas_field()) it.set_cas(next_cas());
+    if (it.has_cas_field()) it.set_cas(options.new_cas != 0 ? options.new_cas : next_cas());
     it.note_read();
   } else {
     // Longer, or pinned and so not to be written to: a new block, padded to the length of the old value.
     bool gone = false;
-    if (replace_number(k, {digits, length}, gone) == progress::more_room) return progress::more_room;
+    if (replace_number(k, {digits, length}, options, gone) == progress::more_room) return progress::more_room;
     if (gone) {
       count(false);
       result.status = cache_status::not_found;
@@ -358,10 +400,12 @@ progress shard::arithmetic(const hashed_key& k, const arithmetic_options& option
   count(true);
   result.status = cache_status::ok;
   result.value = number;
+  if (options.report) report_arithmetic(k, options, result);
   return progress::finished;
 }
 
-progress shard::replace_number(const hashed_key& k, std::string_view digits, bool& gone) noexcept {
+progress shard::replace_number(const hashed_key& k, std::string_view digits, const arithmetic_options& options,
+                               bool& gone) noexcept {
   slot s = find(k);
   const item_fields fields = s.get().fields();
   const std::size_t value_bytes = std::max(digits.size(), s.get().value_bytes());
@@ -376,9 +420,8 @@ progress shard::replace_number(const hashed_key& k, std::string_view digits, boo
   const item old = s.get();
   item it(block);
   it.format(k.key, value_bytes, fields);
-  if (fields.flags) it.set_flags(old.flags());
-  if (fields.expiry) it.set_expires_at(old.expires_at());
-  if (fields.cas) it.set_cas(next_cas());
+  copy_fields(old, it);
+  if (fields.cas) it.set_cas(options.new_cas != 0 ? options.new_cas : next_cas());
   std::memset(it.value(), ' ', value_bytes);
   std::memcpy(it.value(), digits.data(), digits.size());
   it.set_read(true);

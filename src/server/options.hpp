@@ -37,6 +37,7 @@ struct server_options {
   unsigned requests_per_event = 100;
   int backlog = 1024;
   bool evict = true;
+  bool cas = true;  // -C: items have no cas uniques
   bool daemonise = false;
   int verbosity = 0;
   std::string user;

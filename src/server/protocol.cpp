@@ -166,6 +166,18 @@ parse_result parse_stats(std::string_view line, request& out) noexcept {
   return accepted;
 }
 
+// Meta commands have two letters, and their lines a grammar of their own.
+bool is_meta(std::string_view line) noexcept {
+  if (line.size() < 2 || line[0] != 'm' || (line.size() > 2 && line[2] != ' ')) return false;
+  return line[1] == 'g' || line[1] == 's' || line[1] == 'd' || line[1] == 'a' || line[1] == 'e';
+}
+
+parse_result parse_meta_line(std::string_view line, request& out) noexcept {
+  out.command = verb::meta;
+  out.arguments = line;
+  return accepted;
+}
+
 parse_result parse_line(std::string_view line, request& out) noexcept {
   const words w = split(line);
   if (w.count == 0) return refused(reply_error);
@@ -254,7 +266,8 @@ parse_result parse_request(std::string_view input, request& out) noexcept {
   out = request{};
   parse_result result = line.size() > 4 && std::memcmp(line.data(), "get ", 4) == 0
                             ? parse_retrieval(verb::get, line, out)
-                            : parse_line(line, out);
+                        : is_meta(line) ? parse_meta_line(line, out)
+                                        : parse_line(line, out);
   result.line_bytes = line_bytes;
   return result;
 }

@@ -29,6 +29,11 @@ inline constexpr std::size_t line_bytes_read_max = std::size_t{16} << 10;  // an
 
 inline constexpr std::string_view reply_error = "ERROR\r\n";
 inline constexpr std::string_view reply_bad_format = "CLIENT_ERROR bad command line format\r\n";
+inline constexpr std::string_view reply_bad_chunk = "CLIENT_ERROR bad data chunk\r\n";
+inline constexpr std::string_view reply_too_large = "SERVER_ERROR object too large for cache\r\n";
+inline constexpr std::string_view reply_no_memory = "SERVER_ERROR out of memory storing object\r\n";
+inline constexpr std::string_view reply_not_numeric =
+    "CLIENT_ERROR cannot increment or decrement non-numeric value\r\n";
 inline constexpr std::string_view reply_bad_exptime = "CLIENT_ERROR invalid exptime argument\r\n";
 
 enum class verb : unsigned char {
@@ -49,6 +54,7 @@ enum class verb : unsigned char {
   flush_all,
   verbosity,
   memory_limit,
+  meta,  // mg, ms, md, ma, me: the line is read by parse_meta()
   meta_noop,
   version,
   stats,
@@ -62,10 +68,10 @@ enum class verb : unsigned char {
 struct request {
   verb command = verb::quit;
   bool noreply = false;
-  std::string_view key;           // of every command that has exactly one
-  std::string_view arguments;     // retrievals: the keys, to be taken by next_key(); stats: all after the word
-  std::uint32_t flags = 0;        // stores
-  std::int32_t exptime = 0;       // stores, touch, gat, gats, flush_all: as sent
+  std::string_view key;        // of every command that has exactly one
+  std::string_view arguments;  // retrievals: the keys, to be taken by next_key(); stats: all after the word; meta: line
+  std::uint32_t flags = 0;     // stores
+  std::int32_t exptime = 0;    // stores, touch, gat, gats, flush_all: as sent
   std::uint32_t value_bytes = 0;  // stores: of the data block, without its end of line
   std::uint64_t number = 0;  // cas: the unique; increment, decrement: the delta; verbosity, memory_limit: the level
 };

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstring>
 #include <limits>
+#include <new>
 #include <utility>
 
 #include "server/decimal.hpp"
@@ -14,10 +15,6 @@ namespace scoot::server {
 namespace {
 
 constexpr std::string_view reply_end = "END\r\n";
-constexpr std::string_view reply_bad_chunk = "CLIENT_ERROR bad data chunk\r\n";
-constexpr std::string_view reply_too_large = "SERVER_ERROR object too large for cache\r\n";
-constexpr std::string_view reply_no_memory = "SERVER_ERROR out of memory storing object\r\n";
-constexpr std::string_view reply_not_numeric = "CLIENT_ERROR cannot increment or decrement non-numeric value\r\n";
 constexpr std::size_t keys_together_max = 32;  // looked up at once
 constexpr std::size_t item_line_bytes_max = 6 + key_bytes_max + 3 * (1 + decimal_bytes_max) + 2;
 
@@ -148,6 +145,7 @@ session::step session::run_command(const session_context& with, std::string_view
     return run_retrieval(with, what.arguments, input, parsed.line_bytes);
   }
   if (is_store(what.command)) return run_store(with, what, input, parsed.line_bytes);
+  if (what.command == verb::meta) return run_meta(with, what.arguments, input, parsed.line_bytes);
   return execute(with, what, input, parsed.line_bytes);
 }
 
@@ -225,8 +223,22 @@ session::step session::run_store(const session_context& with, const request& wha
     input.remove_prefix(line_bytes + value_bytes + 2);
     return step::again;
   }
+  return begin_value(with, what.key, value_bytes, options, {}, input, line_bytes);
+}
+
+// A large value is received in place. What commits it is `options`, or the request in `kept`, read again.
+session::step session::begin_value(const session_context& with, std::string_view key, std::size_t value_bytes,
+                                   const store_options& options, std::string_view kept, std::string_view& input,
+                                   std::size_t line_bytes) noexcept {
   cache_status status = cache_status::ok;
-  incoming_ = items.reserve(what.key, value_bytes, options, status);
+  incoming_ = with.state.items.reserve(key, value_bytes, options, status);
+  if (incoming_ && !kept.empty()) {
+    try {
+      kept_ = std::make_unique<std::string>(kept);
+    } catch (const std::bad_alloc&) {
+      incoming_.reset();
+    }
+  }
   input.remove_prefix(line_bytes);
   if (!incoming_) {
     reply(with, status == cache_status::too_large ? reply_too_large : reply_no_memory);
@@ -234,7 +246,7 @@ session::step session::run_store(const session_context& with, const request& wha
     phase_ = phase::swallowing;
     return step::again;
   }
-  store_options_ = options;
+  if (kept.empty()) store_options_ = options;
   value_received_ = 0;
   phase_ = phase::value;
   return step::again;
@@ -257,13 +269,16 @@ void session::value_arrived(std::size_t bytes) noexcept {
 session::step session::finish_value(const session_context& with, std::string_view& input) noexcept {
   if (input.size() < 2) return step::needs_input;
   phase_ = phase::command;
-  if (std::memcmp(input.data(), "\r\n", 2) == 0) {
+  if (std::memcmp(input.data(), "\r\n", 2) != 0) {
+    reply(with, reply_bad_chunk);
+  } else if (kept_ != nullptr) {
+    finish_meta_value(with, *kept_);
+  } else {
     const std::size_t value_bytes = incoming_.value_bytes();
     reply_stored(with, with.state.items.commit(std::move(incoming_), store_options_), value_bytes);
-  } else {
-    reply(with, reply_bad_chunk);
   }
   incoming_.reset();
+  kept_.reset();
   input.remove_prefix(2);
   return step::again;
 }

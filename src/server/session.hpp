@@ -16,10 +16,13 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
+#include <string>
 #include <string_view>
 
 #include "scoot/cache.hpp"
+#include "server/meta_protocol.hpp"
 #include "server/protocol.hpp"
 #include "server/response_buffer.hpp"
 #include "server/server_state.hpp"
@@ -79,6 +82,9 @@ class session {
                std::size_t line_bytes) noexcept;
   step run_store(const session_context& with, const request& what, std::string_view& input,
                  std::size_t line_bytes) noexcept;
+  step begin_value(const session_context& with, std::string_view key, std::size_t value_bytes,
+                   const store_options& options, std::string_view kept, std::string_view& input,
+                   std::size_t line_bytes) noexcept;
   step resume_retrieval(const session_context& with, std::string_view& input) noexcept;
   step run_retrieval(const session_context& with, std::string_view keys, std::string_view& input,
                      std::size_t line_bytes) noexcept;
@@ -89,6 +95,20 @@ class session {
   static void refuse_binary(const session_context& with, std::string_view input) noexcept;
   void run_arithmetic(const session_context& with, const request& what) noexcept;
   void run_flush_all(const session_context& with, const request& what) noexcept;
+  // session_meta.cpp
+  step run_meta(const session_context& with, std::string_view line, std::string_view& input,
+                std::size_t line_bytes) noexcept;
+  void meta_get(const session_context& with, const meta_request& what) noexcept;
+  step meta_set(const session_context& with, const meta_request& what, std::string_view line, std::string_view& input,
+                std::size_t line_bytes) noexcept;
+  void finish_meta_value(const session_context& with, std::string_view line) noexcept;
+  void meta_stored(const session_context& with, const meta_request& what, cache_status status,
+                   const stored_item& stored) noexcept;
+  void meta_remove(const session_context& with, const meta_request& what) noexcept;
+  void meta_arithmetic(const session_context& with, const meta_request& what) noexcept;
+  void meta_debug(const session_context& with, const meta_request& what) noexcept;
+  void meta_reply(const session_context& with, std::string_view status, const meta_request& what) noexcept;
+
   void reply(const session_context& with, std::string_view text) noexcept;
   void reply_stored(const session_context& with, cache_status status, std::size_t value_bytes) noexcept;
 
@@ -99,6 +119,7 @@ class session {
   std::uint32_t expires_at_ = 0;  // gat, gats
   store_options store_options_;   // value
   pending_item incoming_;
+  std::unique_ptr<std::string> kept_;  // value: the request that it belongs to, where store_options_ do not tell all
   std::size_t value_received_ = 0;
   std::size_t swallow_bytes_ = 0;
 };

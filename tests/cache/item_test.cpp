@@ -17,9 +17,9 @@ namespace {
 TEST(item, gives_back_what_was_put_in_for_every_shape) {
   for (const std::size_t value_bytes : {0u, 1u, 255u, 256u, 65535u, 65536u, 16777215u, 16777216u}) {
     for (const std::size_t key_bytes : {1u, 32u, 250u}) {
-      for (unsigned bits = 0; bits < 8; ++bits) {
-        if (value_bytes > 1000000 && (key_bytes != 32 || bits % 7 != 0)) continue;  // the same, slowly
-        const item_fields fields{(bits & 1) != 0, (bits & 2) != 0, (bits & 4) != 0};
+      for (unsigned bits = 0; bits < 16; ++bits) {
+        if (value_bytes > 1000000 && (key_bytes != 32 || bits % 15 != 0)) continue;  // the same, slowly
+        const item_fields fields{(bits & 1) != 0, (bits & 2) != 0, (bits & 4) != 0, (bits & 8) != 0};
         const std::size_t bytes = item::bytes_for(key_bytes, value_bytes, fields);
         std::vector<unsigned char> memory(bytes + 8, 0xee);
         item it(memory.data());
@@ -30,6 +30,7 @@ TEST(item, gives_back_what_was_put_in_for_every_shape) {
         if (fields.flags) it.set_flags(0xdeadbeef);
         if (fields.expiry) it.set_expires_at(0xcafe0001), it.set_wheel_mark(0x5a);
         if (fields.cas) it.set_cas(0x123456789abcdef0);
+        if (fields.notes) it.set_notes(item::note_stale | item::note_binary_key), it.set_used_at(0x87654321);
         it.set_mark(0xa5);
         it.set_uses(2);
         it.note_read();
@@ -42,6 +43,12 @@ TEST(item, gives_back_what_was_put_in_for_every_shape) {
         if (fields.expiry) {
           ASSERT_EQ(it.wheel_mark(), 0x5a);
         }
+        ASSERT_EQ(it.notes(), fields.notes ? item::note_stale | item::note_binary_key : 0);
+        if (fields.notes) {
+          ASSERT_EQ(it.used_at(), 0x87654321u);
+        }
+        ASSERT_EQ(it.has_notes_field(), fields.notes);
+        ASSERT_TRUE(it.has_shape(value_bytes, fields));
         ASSERT_EQ(it.mark(), 0xa5);
         ASSERT_EQ(it.uses(), 3u);
         ASSERT_TRUE(it.was_read());

@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: MIT
+//
+// What memcached's meta and binary commands ask of a shard beyond the plain operations: uniques that are compared,
+// given or chosen on any command, items made by a read, stale items and who is told to store them anew.
+#include <algorithm>
+#include <charconv>
+#include <cstring>
+
+#include "cache/shard.hpp"
+
+namespace scoot::caching {
+
+namespace {
+
+[[nodiscard]] bool has_unique(item it, std::uint64_t unique) noexcept {
+  return it.has_cas_field() && it.cas() == unique;
+}
+
+}  // namespace
+
+// ---- reading ------------------------------------------------------------------------------------------------------
+
+progress shard::get_meta(const hashed_key& k, const read_options& options, visitor visit, void* context,
+                         cache_status& status) noexcept {
+  const meta_read& meta = *options.meta;
+  if (!lists_.reserve(2)) return out_of_memory(name_lists::names_per_chunk * 5);
+  const bool may_pin = options.pinned != nullptr && pins_.reserve();
+  status = cache_status::not_found;
+  slot s = find_to_read(k);
+  const bool created = !s && meta.create;
+  bool wins = created;
+  item_view seen;
+  if (s) {
+    const item it = s.get();
+    const item_fields has = it.fields();
+    const unsigned notes = it.notes();
+    const std::uint32_t expired_at = it.expires_at();
+    const std::uint32_t ends_at = options.touch && meta.recache_after_touch ? *options.touch : expired_at;
+    const bool early = meta.recache && ends_at != expires_never && ends_at < *meta.recache;
+    wins = (notes & item::note_won) == 0 && ((notes & item::note_stale) != 0 || early);
+    const item_fields add{false, options.touch && *options.touch != expires_never && !has.expiry,
+                          options.cas && !has.cas, !has.notes && (wins || meta.idle)};
+    if (add.expiry || add.cas || add.notes) {
+      if (add_fields(k, add, s) == progress::more_room) return progress::more_room;
+      if (!s) return get_meta(k, options, visit, context, status);  // it expired meanwhile
+    }
+    if (options.touch) set_expiry(s.get(), k.called, *options.touch);
+    seen = s.get().view();
+    seen.expired_at = expired_at;
+    seen.read = s.get().was_read();
+    seen.stale = (notes & item::note_stale) != 0;
+    seen.won = (notes & item::note_won) != 0;
+  } else if (created) {
+    if (create_empty(k, options) == progress::more_room) return progress::more_room;
+    s = find(k);
+    seen = s.get().view();
+  }
+  ++(options.touch ? counts_.touches : counts_.gets);
+  if (!s) return progress::finished;
+  item it = s.get();
+  const std::uint32_t now = options_.time->now();
+  seen.binary_key = (it.notes() & item::note_binary_key) != 0;
+  seen.wins = wins;
+  if (it.has_notes_field()) {
+    seen.idle_s = now - std::min(now, it.used_at());
+    if (wins) it.set_notes(it.notes() | item::note_won);
+    if (meta.use) it.set_used_at(now);
+  }
+  if (meta.use) it.note_read();
+  if (!created) ++(options.touch ? counts_.touch_hits : counts_.get_hits);
+  pinned_block_ = nullptr;
+  if (may_pin && seen.value.size() >= options.pin_bytes_min && pins_.add(it.block())) pinned_block_ = it.block();
+  visit(context, seen);
+  status = cache_status::ok;
+  return progress::finished;
+}
+
+// The empty item that a read makes, so that others know that it is being filled.
+progress shard::create_empty(const hashed_key& k, const read_options& options) noexcept {
+  const meta_read& meta = *options.meta;
+  const std::uint32_t expires_at = options.touch ? *options.touch : *meta.create;
+  const item_fields fields{false, expires_at != expires_never, options.cas || meta.create_cas != 0, true};
+  void* const block = allocate(item::bytes_for(k.key.size(), 0, fields));
+  if (block == nullptr) return progress::more_room;
+  item it(block);
+  it.format(k.key, 0, fields);
+  if (fields.expiry) it.set_expires_at(expires_at);
+  if (fields.cas) it.set_cas(meta.create_cas != 0 ? meta.create_cas : next_cas());
+  it.set_notes(item::note_won | (meta.binary_key ? item::note_binary_key : 0));
+  it.set_used_at(options_.time->now());
+  if (install(k, it) == progress::more_room) {
+    heap_->free(block);
+    return progress::more_room;
+  }
+  return progress::finished;
+}
+
+// ---- storing ------------------------------------------------------------------------------------------------------
+
+progress shard::store_meta(const hashed_key& k, std::string_view value, const store_options& options, void* ready,
+                           cache_status& status) noexcept {
+  const store_extras& extras = *options.extras;
+  const bool extends = options.mode == store_mode::append || options.mode == store_mode::prepend;
+  store_options as = options;
+  unsigned notes = 0;
+  slot s = find_live(k);
+  if (extends) {
+    if (!s && extras.create) {
+      status = cache_status::ok;
+      ready = nullptr;  // the caller keeps the block of an append
+    } else if (s && extras.expect && *extras.expect != 0 && !has_unique(s.get(), *extras.expect)) {
+      ++counts_.cas_badval;
+      status = cache_status::exists;
+    } else {
+      status = s ? cache_status::ok : cache_status::not_stored;
+    }
+  } else if (s && options.mode == store_mode::compare_and_swap && extras.invalidate &&
+             !has_unique(s.get(), options.cas) && (!s.get().has_cas_field() || s.get().cas() > options.cas)) {
+    // An item without a unique was stored since the unique that is compared was given.
+    const item old = s.get();
+    as.expires_at = old.expires_at();
+    notes = item::note_stale | (old.notes() & item::note_won);
+    if (ready != nullptr) item(ready).set_expires_at(as.expires_at);
+    status = cache_status::ok;
+  } else {
+    status = condition(s, options);
+  }
+  if (status != cache_status::ok) {
+    ++counts_.sets;
+    return progress::finished;
+  }
+  const progress done = extends && s ? extend(k, value, as, status) : put(k, s, value, as, ready);
+  if (done == progress::more_room || status != cache_status::ok) return done;
+  s = find(k);
+  if (notes != 0) s.get().set_notes(s.get().notes() | notes);
+  if (extras.stored != nullptr) *extras.stored = {s.get().cas(), s.get().value_bytes()};
+  return done;
+}
+
+// ---- removing -----------------------------------------------------------------------------------------------------
+
+progress shard::remove(const hashed_key& k, const remove_options& options, cache_status& status) noexcept {
+  step();
+  if (!lists_.reserve(1)) return out_of_memory(name_lists::names_per_chunk * 5);
+  slot s = find_live(k);
+  if (!s || ((options.compare || options.cas != 0) && !has_unique(s.get(), options.cas))) {
+    ++counts_.deletes;
+    status = s ? cache_status::exists : cache_status::not_found;
+    return progress::finished;
+  }
+  if (!options.drop_value && !options.keep_stale) {
+    ++counts_.deletes;
+    ++counts_.delete_hits;
+    remove(s, cause::deleted);
+    status = cache_status::ok;
+    return progress::finished;
+  }
+  if (options.drop_value && empty(k, options, s) == progress::more_room) return progress::more_room;
+  if (options.keep_stale && s) {
+    const item_fields has = s.get().fields();
+    const item_fields add{false, options.expires_at && *options.expires_at != expires_never && !has.expiry,
+                          options.new_cas != 0 && !has.cas, !has.notes};
+    if (add.expiry || add.cas || add.notes) {
+      if (add_fields(k, add, s) == progress::more_room) return progress::more_room;
+    }
+    if (s) {
+      item it = s.get();
+      if (options.expires_at) set_expiry(it, k.called, *options.expires_at);
+      it.set_notes((it.notes() | item::note_stale) & ~item::note_won);
+      if (it.has_cas_field()) it.set_cas(options.new_cas != 0 ? options.new_cas : next_cas());
+    }
+  }
+  if (options.drop_value && s) {
+    ++counts_.deletes;
+    ++counts_.delete_hits;
+  }
+  status = s ? cache_status::ok : cache_status::not_found;  // it may have expired at this very moment
+  return progress::finished;
+}
+
+// Replaces the value by nothing. On `finished` s is the item, or empty if it expired meanwhile.
+progress shard::empty(const hashed_key& k, const remove_options& options, slot& s) noexcept {
+  const item_fields had = s.get().fields();
+  const std::uint32_t expires_at = options.expires_at.value_or(expires_never);
+  const item_fields fields{options.flags != 0, expires_at != expires_never, had.cas || options.new_cas != 0, had.notes};
+  void* const block = allocate(item::bytes_for(k.key.size(), 0, fields));
+  if (block == nullptr) return progress::more_room;
+  s = find_live(k);
+  if (!s) {
+    heap_->free(block);
+    return progress::finished;
+  }
+  const item old = s.get();
+  item it(block);
+  it.format(k.key, 0, fields);
+  copy_fields(old, it);
+  if (fields.flags) it.set_flags(options.flags);
+  if (fields.expiry) it.set_expires_at(expires_at);
+  if (fields.notes) it.set_notes(old.notes() & item::note_binary_key);
+  if (fields.cas) it.set_cas(options.new_cas != 0 ? options.new_cas : old.cas());
+  take_over(s, it);
+  s = find(k);
+  return progress::finished;
+}
+
+// ---- arithmetic ---------------------------------------------------------------------------------------------------
+
+// What comes before the sum. `done` if there will be none, and the result is filled in.
+progress shard::prepare_arithmetic(const hashed_key& k, const arithmetic_options& options, slot& s,
+                                   arithmetic_result& result, bool& done) noexcept {
+  if ((options.touch || options.create) && !lists_.reserve(2)) return out_of_memory(name_lists::names_per_chunk * 5);
+  s = find_live(k);
+  if (!s) {
+    done = options.create.has_value();
+    return done ? create_number(k, options, result) : progress::finished;
+  }
+  if (options.cas != 0 && !has_unique(s.get(), options.cas)) {
+    ++counts_.cas_badval;
+    result.status = cache_status::exists;
+    done = true;
+    return progress::finished;
+  }
+  result.expired_at = s.get().expires_at();
+  const item_fields has = s.get().fields();
+  const item_fields add{false, options.touch && *options.touch != expires_never && !has.expiry,
+                        (options.give_cas || options.new_cas != 0) && !has.cas, false};
+  return add.expiry || add.cas ? add_fields(k, add, s) : progress::finished;
+}
+
+progress shard::create_number(const hashed_key& k, const arithmetic_options& options,
+                              arithmetic_result& result) noexcept {
+  char digits[24];
+  const auto end = std::to_chars(digits, digits + sizeof digits, options.initial).ptr;
+  store_extras extras;
+  extras.give_cas = options.give_cas;
+  extras.new_cas = options.new_cas;
+  extras.binary_key = options.binary_key;
+  store_options as;
+  as.mode = store_mode::add;
+  as.expires_at = *options.create;
+  as.extras = &extras;
+  if (put(k, {}, {digits, static_cast<std::size_t>(end - digits)}, as, nullptr) == progress::more_room) {
+    return progress::more_room;
+  }
+  ++(options.decrement ? counts_.decrements : counts_.increments);
+  result.status = cache_status::ok;
+  result.value = options.initial;
+  result.expired_at = *options.create;
+  report_arithmetic(k, options, result);
+  return progress::finished;
+}
+
+void shard::report_arithmetic(const hashed_key& k, const arithmetic_options& options,
+                              arithmetic_result& result) noexcept {
+  const slot s = find(k);
+  if (options.touch) set_expiry(s.get(), k.called, *options.touch);
+  result.cas = s.get().cas();
+  result.expires_at = s.get().expires_at();
+}
+
+}  // namespace scoot::caching
