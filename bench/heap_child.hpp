@@ -35,7 +35,7 @@ struct child_options {
 int run_child(int argc, char** argv);
 
 // The workloads that exist, by name.
-inline constexpr std::string_view heap_workloads[] = {"steady", "shift", "frag-grow", "shrink"};
+inline constexpr std::string_view heap_workloads[] = {"steady", "steady-large", "shift", "frag-grow", "shrink"};
 
 // Programs that are made to waste memory, by name; see heap_adversaries.cpp.
 inline constexpr std::string_view heap_adversaries[] = {"robson", "survivors-4K", "survivors-64K", "pinned-64K"};

@@ -12,9 +12,20 @@ namespace {
 constexpr double mean_size = 300;
 constexpr double sigma = 1;
 
+size_distribution large_sizes() noexcept { return size_distribution::lognormal(20'000, sigma, 128U << 10); }
+
 template <class Allocator>
 void steady(heap_engine<Allocator>& engine, double volume) {
   const auto sizes = size_distribution::lognormal(mean_size, sigma);
+  engine.fill("fill", sizes, counting::peak_only);
+  engine.replace("replace fifo", sizes, victim::oldest, 2 * volume);
+  engine.replace("replace random", sizes, victim::random, 3 * volume);
+  engine.replace("replace mixed", sizes, victim::mixed, 3 * volume);
+}
+
+template <class Allocator>
+void steady_large(heap_engine<Allocator>& engine, double volume) {
+  const auto sizes = large_sizes();
   engine.fill("fill", sizes, counting::peak_only);
   engine.replace("replace fifo", sizes, victim::oldest, 2 * volume);
   engine.replace("replace random", sizes, victim::random, 3 * volume);
@@ -50,9 +61,10 @@ void shrink(heap_engine<Allocator>& engine, double /*volume*/) {
 
 // Most blocks that can be live at once, with some room to spare.
 std::size_t table_capacity(const child_options& o) {
-  const double mean_min = o.workload == "shift"       ? size_distribution::lognormal(mean_size * 0.3, sigma).mean()
-                          : o.workload == "frag-grow" ? size_distribution::uniform(64, 512).mean()
-                                                      : size_distribution::lognormal(mean_size, sigma).mean();
+  const double mean_min = o.workload == "steady-large" ? large_sizes().mean()
+                          : o.workload == "shift"      ? size_distribution::lognormal(mean_size * 0.3, sigma).mean()
+                          : o.workload == "frag-grow"  ? size_distribution::uniform(64, 512).mean()
+                                                       : size_distribution::lognormal(mean_size, sigma).mean();
   return static_cast<std::size_t>(static_cast<double>(o.live_bytes) / mean_min * 1.1) + 4096;
 }
 
@@ -111,6 +123,8 @@ int run(const child_options& o) {
   auto& engine = *new heap_engine<Allocator>(setup);
   if (o.workload == "steady") {
     steady(engine, o.volume);
+  } else if (o.workload == "steady-large") {
+    steady_large(engine, o.volume);
   } else if (o.workload == "shift") {
     shift(engine, o.volume);
   } else if (o.workload == "frag-grow") {

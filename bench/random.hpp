@@ -42,8 +42,8 @@ class size_distribution {
     return d;
   }
 
-  // Log-normal with this arithmetic mean before clipping to [size_min, size_max].
-  static size_distribution lognormal(double mean, double sigma) noexcept {
+  // Log-normal with this arithmetic mean before clipping to [size_min, clip].
+  static size_distribution lognormal(double mean, double sigma, double clip = size_max) noexcept {
     size_distribution d;
     const double mu = std::log(mean) - sigma * sigma / 2;
     for (std::size_t i = 0; i < points; ++i) {
@@ -51,9 +51,9 @@ class size_distribution {
       if (i == 0) p = 1e-6;
       if (i == points - 1) p = 1 - 1e-6;
       const double size = std::exp(mu + sigma * normal_quantile(p));
-      d.table_[i] = size < size_min   ? size_min
-                    : size > size_max ? size_max
-                                      : static_cast<std::uint32_t>(std::lround(size));
+      d.table_[i] = size < size_min ? size_min
+                    : size > clip   ? static_cast<std::uint32_t>(clip)
+                                    : static_cast<std::uint32_t>(std::lround(size));
     }
     return d;
   }

@@ -125,8 +125,8 @@ bool heap_impl::choose_victim(bool urgent, std::size_t block_bytes_max) noexcept
       victim_ = s;
     }
   }
-  page_info* page = emptiest_large_page(urgent ? page_bytes_ - page_bytes_ / 8 : page_bytes_ / 2);
-  if (page != nullptr && page->resident_bytes() - page->live_bytes > best && begin_evacuating(page, block_bytes_max)) {
+  large_page* page = emptiest_large_page(urgent ? page_bytes_ - page_bytes_ / 8 : page_bytes_ / 2);
+  if (page != nullptr && large_waste(page) > best && begin_evacuating(page, block_bytes_max)) {
     victim_ = nullptr;
     return true;
   }
@@ -292,10 +292,10 @@ compaction heap_impl::compact_all(const effort& e) noexcept {
     }
     spent = s.holes != 0 && !s.stuck && gain_of(s) >= os_page_;
   }
-  for (page_info* page : large_.pages()) page->hint_word = ~std::uint32_t{0};
+  for (large_page* page : large_.pages()) page->failed_at = ~std::uint32_t{0};
   while (!spent) {
     if (evacuating_ == nullptr) {
-      page_info* page = emptiest_large_page(page_bytes_ - page_bytes_ / 8);
+      large_page* page = emptiest_large_page(page_bytes_ - page_bytes_ / 8);
       if (page == nullptr || large_.pages().size() < 2) break;
       if (!begin_evacuating(page, ~std::size_t{0})) continue;
     }
@@ -304,7 +304,7 @@ compaction heap_impl::compact_all(const effort& e) noexcept {
       break;
     }
   }
-  for (page_info* page : large_.pages()) trim_large_tail(page);
+  for (large_page* page : large_.pages()) trim_large_tail(page);
   trimmed_bytes_ += pool_.trim_some(~std::size_t{0}, 0);
   compaction c;
   c.bytes_moved = static_cast<std::size_t>(bytes_moved_ - moved);
@@ -339,9 +339,9 @@ forecast heap_impl::make_forecast() const noexcept {
   }
   std::size_t live = 0;
   std::size_t resident = 0;
-  for (const page_info* page : large_.pages()) {
-    live += page->live_bytes;
-    resident += page->resident_bytes();
+  for (const large_page* in : large_.pages()) {
+    live += large_space::live_bytes(in);
+    resident += in->page->resident_bytes();
   }
   const std::size_t needed = (live + page_bytes_ - 1) / page_bytes_ * page_bytes_;
   if (resident > needed) {

@@ -28,12 +28,12 @@ heap_impl::heap_impl(page_pool_impl& pool, const heap_options& options) noexcept
       os_page_(os::page_bytes()),
       page_bytes_(pool.bytes_per_page()),
       slot_max_(std::min(slot_size_max, page_bytes_ / 16)),
-      large_max_(page_bytes_ / 2 - sizeof(chunk)),
+      large_max_(page_bytes_ / 2),
       waste_target_(options.waste_target > 0 ? options.waste_target : 1.0 / 128),
       move_bytes_max_(options.move_bytes_max),
       shelves_(pool),
       runs_(pool),
-      large_(pool),
+      large_(pool, page_bytes_, slot_max_),
       pins_(pool) {
   pool_.heap_added();
 }
@@ -47,11 +47,7 @@ heap_impl::~heap_impl() {
     free_page_list(*s);
     pool_.metadata_free(s, sizeof(shelf));
   }
-  while (large_.pages().size() != 0) {
-    page_info* page = large_.pages()[0];
-    large_.remove(page, page_bytes_);
-    give_page(page);
-  }
+  while (large_.pages().size() != 0) release_large_page(large_.pages()[0]);
   while (runs_.size() != 0) free_run(runs_[0]);
   for (std::uint32_t i = 0; i < kind_count_; ++i) pool_.metadata_free(kinds_[i], sizeof(kind_entry));
   pool_.trim_some(~std::size_t{0}, pool_.idle_bytes_max());
@@ -380,7 +376,9 @@ void heap_impl::free_block(void* block) noexcept {
 std::size_t heap_impl::block_bytes(const void* block) const noexcept {
   const page_info* page = checked_page_of(block, "usable_size");
   if (page->use == page_use::shelf) return static_cast<const shelf*>(page->owner)->slot;
-  if (page->use == page_use::large) return large_space::of_block(block)->usable;
+  if (page->use == page_use::large) {
+    return page->large->blocks()[large_space::index_of(page->large, block)].size * large_space::granule;
+  }
   return page->run_bytes;
 }
 

@@ -4,7 +4,7 @@
 // both for blocks too big for a shelf, inspect.cpp looks.
 //
 // A block is found by its address alone: page_info of its page -> shelf, large space or run. What kind it is of follows
-// from its shelf, its chunk's tag or its run's page_info, so a small block carries no header.
+// from its shelf, its page's list or its run's page_info, so a small block carries no header.
 //
 // held_ is what of this heap's pages is resident and charged; live bytes are in usable bytes. Their difference, waste,
 // is kept under a target: whenever the heap would have to grow while there is more, it first lowers a shelf by as much.
@@ -66,6 +66,12 @@ class heap_impl final : public heap {
     kind_options options;
     shelf* by_class[size_class_count];  // several classes share a shelf where alignment asks for it
   };
+  struct window_request {
+    std::size_t size;
+    std::size_t alignment;
+    std::size_t bytes_max;  // to move
+    unsigned depth;
+  };
   enum class move_result : std::uint8_t { gone, stays };
 
   // --- heap.cpp
@@ -125,22 +131,32 @@ class heap_impl final : public heap {
 
   // --- large_blocks.cpp
   void* allocate_large(std::uint8_t kind_index, std::size_t size, std::size_t alignment, work_left& work) noexcept;
-  void* allocate_run(std::uint8_t kind_index, std::size_t size) noexcept;
+  void* take_large(const large_space::place& at, std::size_t size, std::uint8_t kind_index) noexcept;
+  [[nodiscard]] static std::size_t place_end(const large_space::place& at, std::size_t size) noexcept;
   bool add_large_page(std::size_t size) noexcept;
-  page_info* take_run_of(std::size_t size) noexcept;
   void free_large(page_info* page, void* block) noexcept;
+  void release_large_page(large_page* in) noexcept;
+  void* allocate_run(std::uint8_t kind_index, std::size_t size) noexcept;
+  page_info* take_run_of(std::size_t size) noexcept;
   void free_run(page_info* page) noexcept;
-  [[nodiscard]] page_info* emptiest_large_page(std::size_t live_max) const noexcept;
-  bool can_evacuate(page_info* page, std::size_t block_bytes_max) noexcept;
-  bool begin_evacuating(page_info* page, std::size_t block_bytes_max) noexcept;
+  [[nodiscard]] std::uint32_t freed_clock() const noexcept;
+  [[nodiscard]] static std::size_t large_waste(const large_page* in) noexcept {
+    return in->page->resident_bytes() - large_space::live_bytes(in);
+  }
+  [[nodiscard]] bool may_move(const large_page* in, const large_block& b) const noexcept;
+  move_result move_large(large_page* in, std::uint32_t index, bool may_grow) noexcept;
+  move_result move_large_to(large_page* in, std::uint32_t index, const large_space::place& at) noexcept;
+  bool clear_window(const window_request& r, work_left& work, large_space::place& cleared) noexcept;
+  bool move_out(const large_space::window& w, unsigned depth, work_left& work) noexcept;
+  [[nodiscard]] large_page* emptiest_large_page(std::size_t live_max) const noexcept;
+  bool can_evacuate(large_page* in, std::size_t block_bytes_max) noexcept;
+  bool begin_evacuating(large_page* in, std::size_t block_bytes_max) noexcept;
   bool evacuate(work_left& work) noexcept;
-  move_result move_large(page_info* page, chunk* from) noexcept;
-  void trim_large_tail(page_info* page) noexcept;
+  void trim_large_tail(large_page* in) noexcept;
 
   // --- inspect.cpp
   void check_shelf(const shelf& s, std::size_t& resident, std::size_t& live, std::size_t& pins) const noexcept;
   std::size_t move_all_of(shelf& s) noexcept;
-  [[nodiscard]] chunk* first_marked(page_info* page) const noexcept;
   std::size_t move_all_large() noexcept;
   std::size_t move_all_runs() noexcept;
 
@@ -170,10 +186,11 @@ class heap_impl final : public heap {
   pointer_list<page_info> runs_;
   large_space large_;
   pin_table pins_;
-  shelf* victim_ = nullptr;          // being lowered
-  std::size_t victim_until_ = 0;     // ... until its hole bytes are no more than this
-  page_info* evacuating_ = nullptr;  // large page being cleared
-  std::uint64_t nothing_frees_ = 0;  // counters when a search found nothing to reclaim; none before they change
+  shelf* victim_ = nullptr;           // being lowered
+  std::size_t victim_until_ = 0;      // ... until its hole bytes are no more than this
+  large_page* evacuating_ = nullptr;  // being cleared
+  std::uint32_t window_cursor_ = 0;   // next large page to be looked at for a window
+  std::uint64_t nothing_frees_ = 0;   // counters when a search found nothing to reclaim; none before they change
   std::uint64_t nothing_unpins_ = ~std::uint64_t{0};
   std::uint64_t unpins_ = 0;
   std::size_t tolerated_bytes_ = 0;  // waste to tolerate because fighting it was vain

@@ -21,7 +21,7 @@ heap_stats heap_impl::get_stats() const noexcept {
     s.hole_bytes += h->hole_bytes();
     s.pages += h->page_count;
   }
-  for (const page_info* page : large_.pages()) s.hole_bytes += page->resident_bytes() - page->live_bytes;
+  for (const large_page* in : large_.pages()) s.hole_bytes += large_waste(in);
   for (const page_info* first : runs_) s.pages += (first->run_bytes + page_bytes_ - 1) / page_bytes_;
   s.pages += large_.pages().size();
   s.slack_bytes = waste_bytes() > s.hole_bytes ? waste_bytes() - s.hole_bytes : 0;
@@ -67,10 +67,8 @@ void heap_impl::check_block(const page_info* page, const void* block, const char
     }
     case page_use::large: {
       SCOOT_CHECK(1, page->owner == this, "%s(%p): a block of another heap", what, block);
-      chunk* c = large_.first(page);
-      while (c != nullptr && c->payload() < block) c = large_space::next(page, c, page_bytes_);
-      SCOOT_CHECK(1, c != nullptr && c->payload() == block, "%s(%p): not the start of a block", what, block);
-      SCOOT_CHECK(1, !c->free, "%s(%p): freed already", what, block);
+      const std::uint32_t index = large_space::index_of(page->large, block);
+      SCOOT_CHECK(1, index != large_space::nothing, "%s(%p): freed already, or not the start of a block", what, block);
       return;
     }
     case page_use::run:
@@ -140,15 +138,16 @@ void heap_impl::check_all() const noexcept {
   std::size_t pins = 0;
   for (const shelf* s : shelves_) check_shelf(*s, resident, live, pins);
   for (std::uint32_t i = 0; i < large_.pages().size(); ++i) {
-    page_info* page = large_.pages()[i];
-    require(page->use == page_use::large && page->owner == this && page->position == i, "a large page knows its place");
-    require(page->resident_begin == 0 && page->live_bytes != 0, "a large page holds something");
-    large_.verify(page, page_bytes_);
+    const large_page* in = large_.pages()[i];
+    const page_info* page = in->page;
+    require(page->use == page_use::large && page->owner == this && page->large == in && in->position == i,
+            "a large page knows its place");
+    require(page->resident_begin == 0 && in->count != 0, "a large page holds something");
+    require(in->open || in == evacuating_, "only a page being cleared is closed");
+    large_.verify(in);
     resident += page->resident_bytes();
     pins += page->pins;
-    for (chunk* c = large_.first(page); c != nullptr; c = large_space::next(page, c, page_bytes_)) {
-      if (!c->free) live += c->usable;
-    }
+    live += large_space::live_bytes(in);
   }
   for (std::uint32_t i = 0; i < runs_.size(); ++i) {
     const page_info* first = runs_[i];
@@ -202,34 +201,33 @@ std::size_t heap_impl::move_all_of(shelf& s) noexcept {
   return static_cast<std::size_t>(blocks_moved_ - before);
 }
 
-// The first block of a page that move_all_large has still to move.
-chunk* heap_impl::first_marked(page_info* page) const noexcept {
-  chunk* c = large_.first(page);
-  while (c != nullptr && (c->free || !c->marked)) c = large_space::next(page, c, page_bytes_);
-  return c;
-}
-
 std::size_t heap_impl::move_all_large() noexcept {
   const std::uint64_t before = blocks_moved_;
-  for (page_info* page : large_.pages()) {
-    for (chunk* c = large_.first(page); c != nullptr; c = large_space::next(page, c, page_bytes_)) c->marked = true;
+  for (large_page* in : large_.pages()) {
+    for (std::uint32_t i = 0; i < in->count; ++i) in->blocks()[i].marked = true;
   }
   for (std::uint32_t i = 0; i < large_.pages().size();) {
-    page_info* page = large_.pages()[i];
-    while (chunk* c = first_marked(page)) {  // from the front each time: freeing a moved block joins chunks
-      c->marked = false;
-      const kind_options& k = kinds_[c->kind]->options;
-      if (k.move == nullptr || is_pinned(page, c->payload())) continue;
-      if (large_.find(c->usable, k.alignment) != nullptr || add_large_page(c->usable + k.alignment))
-        move_large(page, c);
+    large_page* in = large_.pages()[i];
+    for (;;) {  // from the front each time: a block that moves shifts others
+      large_block* end = in->blocks() + in->count;
+      large_block* b = std::find_if(in->blocks(), end, [](const large_block& each) { return each.marked; });
+      if (b == end) break;
+      b->marked = false;
+      if (!may_move(in, *b)) continue;
+      const std::size_t size = b->size * large_space::granule;
+      const std::size_t alignment = kinds_[b->kind]->options.alignment;
+      large_space::place at;
+      if (!large_.find(size, alignment, at) && !large_.find_fresh(size, alignment, at) &&
+          !add_large_page(size + alignment)) {
+        continue;
+      }
+      move_large(in, static_cast<std::uint32_t>(b - in->blocks()), true);
     }
-    if (page->live_bytes != 0) {
+    if (in->count == 0) {
+      release_large_page(in);
+    } else {
       ++i;
-      continue;
     }
-    if (evacuating_ == page) evacuating_ = nullptr;
-    large_.remove(page, page_bytes_);
-    give_page(page);
   }
   return static_cast<std::size_t>(blocks_moved_ - before);
 }

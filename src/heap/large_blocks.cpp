@@ -10,59 +10,71 @@
 
 namespace scoot {
 
+namespace {
+
+constexpr std::uint32_t window_pages_max = 16;  // looked at for the cheapest window
+constexpr int window_attempts_max = 2;
+
+}  // namespace
+
 // --- Allocation and freeing ------------------------------------------------------------------------------------------
 
 void* heap_impl::allocate_large(std::uint8_t kind_index, std::size_t size, std::size_t alignment,
                                 work_left& work) noexcept {
   bool target_kept = false;
   for (int attempt = 0; attempt < charge_attempts_max;) {
-    chunk* found = large_.find(size, alignment);
-    page_info* page = found == nullptr ? nullptr : page_of(found);
-    const std::size_t end =
-        found == nullptr ? 0 : large_space::resident_need(page, found, size, alignment, page_bytes_);
-    const bool grows = found == nullptr || end > page->resident_end;
-    if (grows && !target_kept) {
+    large_space::place at;
+    if (large_.find(size, alignment, at)) return take_large(at, size, kind_index);
+    if (!target_kept) {
       target_kept = true;
       if (over_target(size)) {
+        if (clear_window({size, alignment, size, 1}, work, at)) return take_large(at, size, kind_index);
         keep_target(size, work);
         continue;
       }
     }
-    if (found != nullptr && extend_resident(page, end)) {
-      chunk* taken = large_.take(page, found, size, alignment, page_bytes_);
-      taken->kind = kind_index;
-      count_allocation(taken->usable);
-      return taken->payload();
+    if (!large_.find_fresh(size, alignment, at)) {
+      if (add_large_page(size + alignment)) continue;
+    } else if (extend_resident(at.in->page, place_end(at, size))) {
+      return take_large(at, size, kind_index);
     }
-    if (found == nullptr && add_large_page(size + alignment)) continue;
     ++attempt;
+    if (clear_window({size, alignment, work.bytes, 1}, work, at)) return take_large(at, size, kind_index);
     if (reclaim(size, work) == 0) break;
   }
   return nullptr;
 }
 
-// A new page for the large space with `size` bytes of it and the tags ours to touch.
+std::size_t heap_impl::place_end(const large_space::place& at, std::size_t size) noexcept {
+  return (at.begin + large_space::granules(size)) * large_space::granule;
+}
+
+void* heap_impl::take_large(const large_space::place& at, std::size_t size, std::uint8_t kind_index) noexcept {
+  count_allocation(base::round_up(size, large_space::granule));
+  return large_.take(at, size, kind_index);
+}
+
+// A new page for the large space with `size` bytes of it ours to touch.
 bool heap_impl::add_large_page(std::size_t size) noexcept {
-  if (!large_.make_room()) return false;
   page_info* page = pool_.take(true);
   if (page == nullptr) return false;
   held_ += page->resident_bytes();
   const std::size_t begin = page->resident_begin;
-  if ((begin != 0 && !pool_.charge(begin))) {
+  if (begin != 0 && !pool_.charge(begin)) {
     give_page(page);
     return false;
   }
   held_ += begin;
   page->resident_begin = 0;
-  if (!extend_resident(page, std::min(page_bytes_, size + 4 * sizeof(chunk)))) {
+  large_page* in = extend_resident(page, std::min(page_bytes_, size)) ? large_.add(page) : nullptr;
+  if (in == nullptr) {
     give_page(page);
     return false;
   }
   page->use = page_use::large;
   page->owner = this;
+  page->large = in;
   page->pins = 0;
-  page->hint_word = ~std::uint32_t{0};
-  large_.add(page, page_bytes_);
   return true;
 }
 
@@ -118,16 +130,23 @@ void* heap_impl::allocate_run(std::uint8_t kind_index, std::size_t size) noexcep
 }
 
 void heap_impl::free_large(page_info* page, void* block) noexcept {
-  chunk* c = large_space::of_block(block);
-  if constexpr (SCOOT_CHECK_LEVEL >= 2) std::memset(block, poison, c->usable);
-  count_free(c->usable);
-  large_.give(page, c, page_bytes_);
-  if (page->live_bytes == 0) {
-    if (evacuating_ == page) evacuating_ = nullptr;
-    large_.remove(page, page_bytes_);
-    give_page(page);
+  large_page* in = page->large;
+  const std::uint32_t index = large_space::index_of(in, block);
+  const std::size_t size = in->blocks()[index].size * large_space::granule;
+  if constexpr (SCOOT_CHECK_LEVEL >= 2) std::memset(block, poison, size);
+  count_free(size);
+  large_.give(in, index);
+  if (in->count == 0) {
+    release_large_page(in);
     trim_idle_excess();
   }
+}
+
+void heap_impl::release_large_page(large_page* in) noexcept {
+  if (evacuating_ == in) evacuating_ = nullptr;
+  page_info* page = in->page;
+  large_.remove(in);
+  give_page(page);
 }
 
 void heap_impl::free_run(page_info* first) noexcept {
@@ -138,102 +157,175 @@ void heap_impl::free_run(page_info* first) noexcept {
   pool_.give_run(first, count);
 }
 
-// --- Clearing pages --------------------------------------------------------------------------------------------------
+// --- Making room -----------------------------------------------------------------------------------------------------
 
-// The page with fewest live bytes, if no more than live_max, that has not failed to be cleared lately.
-page_info* heap_impl::emptiest_large_page(std::size_t live_max) const noexcept {
-  page_info* best = nullptr;
-  const auto now = static_cast<std::uint32_t>(freed_bytes_ >> 16);
-  for (page_info* page : large_.pages()) {
-    if (page->hint_word == now || page->live_bytes > live_max) continue;
-    if (best == nullptr || page->live_bytes < best->live_bytes) best = page;
-  }
-  return best;
+// Time as far as it matters to blocks that could not be moved: what was freed, in steps.
+std::uint32_t heap_impl::freed_clock() const noexcept { return static_cast<std::uint32_t>(freed_bytes_ >> 16); }
+
+bool heap_impl::may_move(const large_page* in, const large_block& b) const noexcept {
+  return kinds_[b.kind]->options.move != nullptr && !is_pinned(in->page, large_space::address(in, b.begin));
 }
 
-heap_impl::move_result heap_impl::move_large(page_info* page, chunk* from) noexcept {
-  const std::size_t alignment = kinds_[from->kind]->options.alignment;
-  const std::size_t size = from->usable;
-  chunk* found = large_.find(size, alignment);
-  if (found == nullptr) return move_result::stays;
-  page_info* to_page = page_of(found);
-  const std::size_t end = large_space::resident_need(to_page, found, size, alignment, page_bytes_);
-  // Clearing a page pays only by filling holes: what it makes resident elsewhere it might not give back here.
-  if (page == evacuating_ ? end > to_page->resident_end : !extend_resident(to_page, end)) return move_result::stays;
-  chunk* to = large_.take(to_page, found, size, alignment, page_bytes_);
-  to->kind = from->kind;
-  const verdict answer = call_mover(from->kind, from->payload(), to->payload(), size);
-  if (answer != verdict::moved) large_.give(to_page, to, page_bytes_);
+// Moves a block into a hole, or, if it may grow, to the end of a page.
+heap_impl::move_result heap_impl::move_large(large_page* in, std::uint32_t index, bool may_grow) noexcept {
+  const large_block b = in->blocks()[index];
+  const std::size_t size = b.size * large_space::granule;
+  large_space::place at;
+  const std::size_t alignment = kinds_[b.kind]->options.alignment;
+  if (!large_.find(size, alignment, at)) {
+    if (!may_grow || !large_.find_fresh(size, alignment, at)) return move_result::stays;
+    if (!extend_resident(at.in->page, place_end(at, size))) return move_result::stays;
+  }
+  return move_large_to(in, index, at);
+}
+
+heap_impl::move_result heap_impl::move_large_to(large_page* in, std::uint32_t index,
+                                                const large_space::place& at) noexcept {
+  const large_block b = in->blocks()[index];
+  const std::size_t size = b.size * large_space::granule;
+  large_page* to = at.in;
+  char* address = large_.take(at, size, b.kind);
+  if (to == in && at.index <= index) ++index;
+  const verdict answer = call_mover(b.kind, large_space::address(in, b.begin), address, size);
+  if (answer == verdict::moved) {
+    large_.give(in, index);
+    return move_result::gone;
+  }
+  const std::uint32_t vain = large_space::index_of(to, address);
+  large_.give(to, vain);
   if (answer == verdict::keep) {
     blocked_ = stop_reason::refused;
     return move_result::stays;
   }
-  large_.give(page, from, page_bytes_);
+  large_.give(in, to == in && vain < index ? index - 1 : index);
   return move_result::gone;
 }
 
+// Clears, of the pages looked at in turn, the stretch for a block of `size` that costs least, by moving no more than
+// bytes_max out of it. True: `cleared` is where the block goes. What is moved goes into holes elsewhere, or, `depth`
+// times, into a stretch cleared for it in the same way.
+bool heap_impl::clear_window(const window_request& r, work_left& work, large_space::place& cleared) noexcept {
+  const auto step = static_cast<std::uint32_t>(std::max(r.alignment, large_space::granule) / large_space::granule);
+  const std::uint32_t need = large_space::granules(r.size) + step - 1;
+  const auto cost_of = [this, largest = large_.largest_hole(), depth = r.depth](const large_page* in,
+                                                                                const large_block& b) {
+    if (b.size > largest && depth == 0) return large_space::nothing;
+    if (!may_move(in, b)) return large_space::nothing;
+    return b.size > largest ? 2U * b.size : b.size;
+  };
+  const std::uint32_t now = freed_clock();
+  for (int attempt = 0; attempt < window_attempts_max; ++attempt) {
+    const std::uint32_t pages = large_.pages().size();
+    large_space::window best;
+    best.cost = static_cast<std::uint32_t>(std::min(r.bytes_max, work.bytes) / large_space::granule) + 1;
+    for (std::uint32_t i = 0; i < std::min(pages, window_pages_max); ++i) {
+      if (window_cursor_ >= pages) window_cursor_ = 0;
+      large_page* in = large_.pages()[window_cursor_++];
+      if (in->open && in->failed_at != now) large_space::cheapest_window(in, need, cost_of, best);
+    }
+    if (best.in == nullptr) return false;
+    if (!move_out(best, r.depth, work)) continue;
+    const std::uint32_t begin = best.first == 0 ? 0 : best.in->blocks()[best.first - 1].end();
+    cleared = {best.in, best.first, static_cast<std::uint32_t>(base::round_up(begin, step))};
+    return true;
+  }
+  return false;
+}
+
+// Moves the blocks of a window to other pages, largest first: if there is no room for it, nothing was in vain.
+bool heap_impl::move_out(const large_space::window& w, unsigned depth, work_left& work) noexcept {
+  large_page* in = w.in;
+  large_.close(in);
+  std::uint32_t last = w.last;
+  while (last != w.first) {
+    const large_block* b = in->blocks();
+    std::uint32_t largest = w.first;
+    for (std::uint32_t i = w.first; i < last; ++i) {
+      if (b[i].size > b[largest].size) largest = i;
+    }
+    const std::size_t size = b[largest].size * large_space::granule;
+    const std::size_t alignment = kinds_[b[largest].kind]->options.alignment;
+    if (!work.allows(size)) break;
+    work.spend(size);
+    large_space::place at;
+    const bool room =
+        large_.find(size, alignment, at) || (depth != 0 && clear_window({size, alignment, size, depth - 1}, work, at));
+    if (!room || move_large_to(in, largest, at) == move_result::stays) {
+      in->failed_at = freed_clock();
+      break;
+    }
+    --last;
+  }
+  large_.open(in);
+  if (last != w.first && in->count == 0) release_large_page(in);
+  return last == w.first;
+}
+
+// The page with fewest live bytes, if no more than live_max, that has not failed to be cleared lately.
+large_page* heap_impl::emptiest_large_page(std::size_t live_max) const noexcept {
+  large_page* best = nullptr;
+  const std::uint32_t now = freed_clock();
+  for (large_page* in : large_.pages()) {
+    if (in->failed_at == now || large_space::live_bytes(in) > live_max) continue;
+    if (best == nullptr || in->live < best->live) best = in;
+  }
+  return best;
+}
+
 // Whether every block of a page of the large space could be moved, one at a time, in work of so many bytes.
-bool heap_impl::can_evacuate(page_info* page, std::size_t block_bytes_max) noexcept {
-  for (chunk* c = large_.first(page); c != nullptr; c = large_space::next(page, c, page_bytes_)) {
-    if (c->free) continue;
-    if (kinds_[c->kind]->options.move == nullptr || is_pinned(page, c->payload())) {
+bool heap_impl::can_evacuate(large_page* in, std::size_t block_bytes_max) noexcept {
+  for (std::uint32_t i = 0; i < in->count; ++i) {
+    const large_block& b = in->blocks()[i];
+    if (!may_move(in, b)) {
       if (blocked_ != stop_reason::refused) blocked_ = stop_reason::pinned;
       return false;
     }
-    if (c->usable > block_bytes_max) return false;
+    if (b.size * large_space::granule > block_bytes_max) return false;
   }
   return true;
 }
 
 // Makes a page the one to be cleared. False, and it is left alone until more was freed, if it can't be.
-bool heap_impl::begin_evacuating(page_info* page, std::size_t block_bytes_max) noexcept {
-  if (!can_evacuate(page, block_bytes_max)) {
-    page->hint_word = static_cast<std::uint32_t>(freed_bytes_ >> 16);
+bool heap_impl::begin_evacuating(large_page* in, std::size_t block_bytes_max) noexcept {
+  if (!can_evacuate(in, block_bytes_max)) {
+    in->failed_at = freed_clock();
     return false;
   }
-  evacuating_ = page;
-  large_.set_evacuating(page, true, page_bytes_);
+  evacuating_ = in;
+  large_.close(in);
   return true;
 }
 
 // Goes on clearing the page. True: it was given to the pool. Otherwise evacuating_ is null if the page can't be cleared
 // now, and still set if only the work was spent.
 bool heap_impl::evacuate(work_left& work) noexcept {
-  page_info* page = evacuating_;
-  bool cleared = can_evacuate(page, ~std::size_t{0});
-  for (chunk* c = large_.first(page); c != nullptr && cleared;) {
-    chunk* after = large_space::next(page, c, page_bytes_);
-    if (!c->free) {
-      if (!work.allows(c->usable)) {
-        if (c->usable <= work.bytes_max) return false;
-        cleared = false;  // no work of this size gets past it
-        break;
-      }
-      work.spend(c->usable);
-      // Freeing joins chunks: go on from the one behind, which keeps its place unless it was free itself.
-      if (after != nullptr && after->free) after = large_space::next(page, after, page_bytes_);
-      cleared = move_large(page, c) == move_result::gone;
+  large_page* in = evacuating_;
+  bool cleared = can_evacuate(in, ~std::size_t{0});
+  while (in->count != 0 && cleared) {
+    const std::uint32_t last = in->count - 1;
+    const std::size_t size = in->blocks()[last].size * large_space::granule;
+    if (!work.allows(size)) {
+      if (size <= work.bytes_max) return false;
+      cleared = false;  // no work of this size gets past it
+      break;
     }
-    c = after;
+    work.spend(size);
+    cleared = move_large(in, last, false) == move_result::gone;
   }
-  evacuating_ = nullptr;
   if (cleared) {
-    large_.remove(page, page_bytes_);
-    give_page(page);
+    release_large_page(in);
   } else {
-    large_.set_evacuating(page, false, page_bytes_);
-    page->hint_word = static_cast<std::uint32_t>(freed_bytes_ >> 16);
+    evacuating_ = nullptr;
+    large_.open(in);
+    in->failed_at = freed_clock();
   }
   return cleared;
 }
 
 // Gives back what is resident behind the last block of a page of the large space.
-void heap_impl::trim_large_tail(page_info* page) noexcept {
-  chunk* last = large_.first(page);
-  while (chunk* after = large_space::next(page, last, page_bytes_)) last = after;
-  if (!last->free) return;
-  const auto offset = static_cast<std::size_t>(reinterpret_cast<char*>(last) - page->base);
-  trim_resident(page, offset + 2 * sizeof(chunk));
+void heap_impl::trim_large_tail(large_page* in) noexcept {
+  trim_resident(in->page, in->count == 0 ? 0 : in->blocks()[in->count - 1].end() * large_space::granule);
+  large_.note_room(in);
 }
 
 }  // namespace scoot

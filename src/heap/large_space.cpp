@@ -10,198 +10,235 @@
 
 namespace scoot {
 
+large_space::large_space(page_pool_impl& pool, std::size_t page_bytes, std::size_t block_bytes_min) noexcept
+    : pool_(pool),
+      page_granules_(granules(page_bytes)),
+      capacity_(static_cast<std::uint32_t>(page_bytes / block_bytes_min)),
+      pages_(pool) {}
+
+large_space::~large_space() { SCOOT_CHECK(1, pages_.size() == 0, "large space destroyed with pages in it"); }
+
+// Below 32 granules the steps are finer than a granule: some lists stay empty.
+large_space::list_index large_space::list_of(std::uint32_t room) noexcept {
+  const unsigned exponent = base::log2_floor(room);
+  return {exponent, static_cast<unsigned>((std::uint64_t{room} * steps >> exponent) - steps)};
+}
+
+void large_space::link(large_page* in, list_kind k, std::uint32_t room) noexcept {
+  auto& node = in->listed[k];
+  node.room = room;
+  if (room == 0) return;
+  const list_index at = list_of(room);
+  lists& l = lists_[k];
+  node.next = l.heads[at.exponent][at.step];
+  node.prev = nullptr;
+  if (node.next != nullptr) node.next->listed[k].prev = in;
+  l.heads[at.exponent][at.step] = in;
+  l.step_bits[at.exponent] |= 1U << at.step;
+  l.exponent_bits |= 1U << at.exponent;
+}
+
+void large_space::unlink(large_page* in, list_kind k) noexcept {
+  auto& node = in->listed[k];
+  if (node.room == 0) return;
+  const list_index at = list_of(node.room);
+  node.room = 0;
+  if (node.next != nullptr) node.next->listed[k].prev = node.prev;
+  if (node.prev != nullptr) {
+    node.prev->listed[k].next = node.next;
+    return;
+  }
+  lists& l = lists_[k];
+  l.heads[at.exponent][at.step] = node.next;
+  if (node.next != nullptr) return;
+  l.step_bits[at.exponent] &= ~(1U << at.step);
+  if (l.step_bits[at.exponent] == 0) l.exponent_bits &= ~(1U << at.exponent);
+}
+
+void large_space::close(large_page* in) noexcept {
+  unlink(in, by_hole);
+  unlink(in, by_tail);
+  in->open = false;
+}
+
+void large_space::open(large_page* in) noexcept {
+  in->open = true;
+  note_room(in);
+}
+
+void large_space::note_room(large_page* in) noexcept {
+  if (!in->open) return;
+  const std::uint32_t hole = hole_room(in);
+  const std::uint32_t tail = tail_room(in);
+  if (hole != in->listed[by_hole].room) {
+    unlink(in, by_hole);
+    link(in, by_hole, hole);
+  }
+  if (tail != in->listed[by_tail].room) {
+    unlink(in, by_tail);
+    link(in, by_tail, tail);
+  }
+}
+
+std::uint32_t large_space::hole_room(const large_page* in) const noexcept {
+  std::uint32_t largest = 0;
+  std::uint32_t begin = 0;
+  const large_block* b = in->blocks();
+  for (std::uint32_t i = 0; i < in->count; ++i) {
+    largest = std::max(largest, b[i].begin - begin);
+    begin = b[i].end();
+  }
+  return std::max(largest, resident_granules(in) - begin);
+}
+
+std::uint32_t large_space::tail_room(const large_page* in) const noexcept {
+  if (resident_granules(in) == page_granules_) return 0;
+  return page_granules_ - (in->count == 0 ? 0 : in->blocks()[in->count - 1].end());
+}
+
+std::uint32_t large_space::largest_hole() const noexcept {
+  const lists& l = lists_[by_hole];
+  if (l.exponent_bits == 0) return 0;
+  const unsigned exponent = base::log2_floor(l.exponent_bits);
+  return l.heads[exponent][base::log2_floor(l.step_bits[exponent])]->listed[by_hole].room;
+}
+
+// A page listed with so much room or more. The list that holds `room` itself has pages on either side of it: the
+// closest fit of the first few. Any page of a later list serves.
+large_page* large_space::closest(list_kind k, std::uint32_t room) const noexcept {
+  list_index at = list_of(room);
+  if (at.exponent >= exponents) return nullptr;
+  const lists& l = lists_[k];
+  large_page* best = nullptr;
+  unsigned looked = 0;
+  for (large_page* in = l.heads[at.exponent][at.step]; in != nullptr && looked < pages_looked_at_max;
+       in = in->listed[k].next, ++looked) {
+    if (in->listed[k].room >= room && (best == nullptr || in->listed[k].room < best->listed[k].room)) best = in;
+  }
+  if (best != nullptr) return best;
+  std::uint32_t step_mask = at.step + 1 < steps ? l.step_bits[at.exponent] & (~0U << (at.step + 1)) : 0;
+  if (step_mask == 0) {
+    const std::uint32_t exponent_mask = l.exponent_bits & (~0U << (at.exponent + 1));
+    if (exponent_mask == 0) return nullptr;
+    at.exponent = static_cast<unsigned>(std::countr_zero(exponent_mask));
+    step_mask = l.step_bits[at.exponent];
+  }
+  return l.heads[at.exponent][std::countr_zero(step_mask)];
+}
+
 namespace {
 
-constexpr std::size_t granule = sizeof(chunk);
+// Room of so many granules serves an aligned block wherever it begins.
+std::uint32_t sure_room(std::size_t bytes, std::size_t alignment) noexcept {
+  const std::size_t step = std::max(alignment, large_space::granule) / large_space::granule;
+  return large_space::granules(bytes) + static_cast<std::uint32_t>(step - 1);
+}
+
+// Pages are aligned to their size, so what is aligned in its page is aligned.
+std::uint32_t align(std::uint32_t begin, std::size_t alignment) noexcept {
+  return static_cast<std::uint32_t>(
+      base::round_up(begin, std::max(alignment, large_space::granule) / large_space::granule));
+}
 
 }  // namespace
 
-large_space::list_index large_space::list_of(std::size_t bytes) noexcept {
-  const unsigned exponent = base::log2_floor(bytes);
-  const auto step = static_cast<unsigned>((bytes - (std::size_t{1} << exponent)) >> (exponent - 5));
-  return {exponent - exponent_min, step};
-}
-
-void large_space::link(chunk* c) noexcept {
-  const list_index at = list_of(c->bytes);
-  auto* node = static_cast<free_chunk*>(c);
-  node->next_free = lists_[at.exponent][at.step];
-  node->prev_free = nullptr;
-  if (node->next_free != nullptr) node->next_free->prev_free = node;
-  lists_[at.exponent][at.step] = node;
-  node->listed = true;
-  step_bits_[at.exponent] |= 1U << at.step;
-  exponent_bits_ |= 1U << at.exponent;
-}
-
-void large_space::unlink(chunk* c) noexcept {
-  const list_index at = list_of(c->bytes);
-  auto* node = static_cast<free_chunk*>(c);
-  if (node->next_free != nullptr) node->next_free->prev_free = node->prev_free;
-  if (node->prev_free != nullptr) {
-    node->prev_free->next_free = node->next_free;
-  } else {
-    lists_[at.exponent][at.step] = node->next_free;
-    if (node->next_free == nullptr) {
-      step_bits_[at.exponent] &= ~(1U << at.step);
-      if (step_bits_[at.exponent] == 0) exponent_bits_ &= ~(1U << at.exponent);
+// The smallest resident hole of the page in which the block fits.
+bool large_space::closest_hole(large_page* in, std::uint32_t need, std::size_t alignment, place& found) const noexcept {
+  const large_block* b = in->blocks();
+  std::uint32_t best = nothing;
+  std::uint32_t hole = 0;
+  for (std::uint32_t i = 0; i <= in->count; ++i) {
+    const std::uint32_t end = i == in->count ? resident_granules(in) : b[i].begin;
+    const std::uint32_t begin = align(hole, alignment);
+    if (end >= begin + need && end - hole < best) {
+      best = end - hole;
+      found = {in, i, begin};
     }
+    if (i != in->count) hole = b[i].end();
   }
-  node->listed = false;
+  return best != nothing;
 }
 
-// Where the block's chunk would begin in a free chunk: at its start, or far enough on that a free chunk fits before it.
-char* large_space::place(chunk* c, std::size_t alignment) noexcept {
-  char* begin = reinterpret_cast<char*>(c);
-  if (alignment <= granule) return begin;
-  const auto address = reinterpret_cast<std::uintptr_t>(begin);
-  std::uintptr_t payload = base::round_up(address + granule, alignment);
-  while (payload - granule != address && payload - granule - address < chunk_bytes_min) payload += alignment;
-  return begin + (payload - granule - address);
+bool large_space::find(std::size_t bytes, std::size_t alignment, place& found) const noexcept {
+  large_page* in = closest(by_hole, sure_room(bytes, alignment));
+  return in != nullptr && closest_hole(in, granules(bytes), alignment, found);
 }
 
-bool large_space::fits(chunk* c, std::size_t payload_bytes, std::size_t alignment) noexcept {
-  const char* begin = place(c, alignment);
-  const char* end = reinterpret_cast<char*>(c) + c->bytes;
-  return begin < end && static_cast<std::size_t>(end - begin) >= granule + base::round_up(payload_bytes, granule);
+bool large_space::find_fresh(std::size_t bytes, std::size_t alignment, place& found) const noexcept {
+  large_page* in = closest(by_tail, sure_room(bytes, alignment));
+  if (in == nullptr) return false;
+  found = {in, in->count, align(in->count == 0 ? 0 : in->blocks()[in->count - 1].end(), alignment)};
+  return true;
 }
 
-chunk* large_space::find(std::size_t payload_bytes, std::size_t alignment) const noexcept {
-  const std::size_t need = granule + base::round_up(payload_bytes, granule);
-  // The list that holds `need` itself has chunks on either side of it: the smallest that fits of the first few.
-  list_index at = list_of(need);
-  chunk* best = nullptr;
-  unsigned looked = 0;
-  for (free_chunk* c = lists_[at.exponent][at.step]; c != nullptr && looked < closer_fits_max;
-       c = c->next_free, ++looked) {
-    if ((best == nullptr || c->bytes < best->bytes) && fits(c, payload_bytes, alignment)) best = c;
-  }
-  if (best != nullptr) return best;
-  // Any chunk of a later list fits, but for alignment: then one that is larger by it fits for sure.
-  const std::size_t sure = alignment <= granule ? need : need + alignment + chunk_bytes_min;
-  at = list_of(sure);
-  std::uint32_t step_mask = at.step + 1 < steps ? step_bits_[at.exponent] & (~0U << (at.step + 1)) : 0;
-  if (step_mask == 0) {
-    const std::uint32_t exponent_mask = exponent_bits_ & (~0U << (at.exponent + 1));
-    if (exponent_mask == 0) return nullptr;
-    at.exponent = static_cast<unsigned>(std::countr_zero(exponent_mask));
-    step_mask = step_bits_[at.exponent];
-  }
-  chunk* found = lists_[at.exponent][std::countr_zero(step_mask)];
-  return fits(found, payload_bytes, alignment) ? found : nullptr;
+char* large_space::take(const place& at, std::size_t bytes, std::uint8_t kind) noexcept {
+  large_page* in = at.in;
+  large_block* b = in->blocks();
+  std::copy_backward(b + at.index, b + in->count, b + in->count + 1);
+  b[at.index] = {static_cast<std::uint16_t>(at.begin), static_cast<std::uint16_t>(granules(bytes)), kind, false};
+  ++in->count;
+  in->live += b[at.index].size;
+  note_room(in);
+  return address(in, at.begin);
 }
 
-std::size_t large_space::resident_need(const page_info* page, chunk* found, std::size_t payload_bytes,
-                                       std::size_t alignment, std::size_t page_bytes) noexcept {
-  const auto begin = static_cast<std::size_t>(place(found, alignment) - page->base);
-  // The free chunk behind it needs its tag and links.
-  const std::size_t end = begin + granule + base::round_up(payload_bytes, granule) + chunk_bytes_min;
-  return std::min(end, page_bytes);
+std::uint32_t large_space::index_of(const large_page* in, const void* block) noexcept {
+  const auto offset = static_cast<std::size_t>(static_cast<const char*>(block) - in->page->base);
+  const large_block* b = in->blocks();
+  const large_block* found = std::lower_bound(
+      b, b + in->count, offset, [](const large_block& each, std::size_t at) { return each.begin * granule < at; });
+  return found != b + in->count && found->begin * granule == offset ? static_cast<std::uint32_t>(found - b) : nothing;
 }
 
-void large_space::set_bytes(const page_info* page, chunk* c, std::size_t bytes, std::size_t page_bytes) noexcept {
-  c->bytes = static_cast<std::uint32_t>(bytes);
-  if (chunk* after = next(page, c, page_bytes)) after->prev_bytes = c->bytes;
+void large_space::give(large_page* in, std::uint32_t index) noexcept {
+  large_block* b = in->blocks();
+  in->live -= b[index].size;
+  std::copy(b + index + 1, b + in->count, b + index);
+  --in->count;
+  note_room(in);
 }
 
-chunk* large_space::take(page_info* page, chunk* found, std::size_t payload_bytes, std::size_t alignment,
-                         std::size_t page_bytes) noexcept {
-  unlink(found);
-  const std::size_t need = granule + base::round_up(payload_bytes, granule);
-  char* begin = place(found, alignment);
-  std::size_t whole = found->bytes;
-  chunk* taken = found;
-  if (const auto before = static_cast<std::size_t>(begin - reinterpret_cast<char*>(found)); before != 0) {
-    taken = ::new (begin) chunk{};
-    taken->prev_bytes = static_cast<std::uint32_t>(before);
-    found->bytes = static_cast<std::uint32_t>(before);
-    whole -= before;
-    link(found);
-  }
-  taken->free = taken->marked = false;
-  taken->usable = static_cast<std::uint32_t>(need - granule);
-  if (whole - need >= chunk_bytes_min) {
-    chunk* rest = ::new (begin + need) chunk{};
-    rest->free = true;
-    rest->prev_bytes = static_cast<std::uint32_t>(need);
-    set_bytes(page, rest, whole - need, page_bytes);
-    taken->bytes = static_cast<std::uint32_t>(need);
-    link(rest);
-  } else {
-    set_bytes(page, taken, whole, page_bytes);
-  }
-  page->live_bytes += taken->bytes;
-  return taken;
+large_page* large_space::add(page_info* page) noexcept {
+  if (!pages_.make_room()) return nullptr;
+  void* memory = pool_.metadata_allocate(large_page_bytes());
+  if (memory == nullptr) return nullptr;
+  auto* in = ::new (memory) large_page{};
+  in->page = page;
+  in->position = pages_.add(in);
+  open(in);
+  return in;
 }
 
-void large_space::give(page_info* page, chunk* freed, std::size_t page_bytes) noexcept {
-  page->live_bytes -= freed->bytes;
-  std::size_t bytes = freed->bytes;
-  if (chunk* after = next(page, freed, page_bytes); after != nullptr && after->free) {
-    if (after->listed) unlink(after);
-    bytes += after->bytes;
-  }
-  if (freed->prev_bytes != 0) {
-    auto* before = reinterpret_cast<chunk*>(reinterpret_cast<char*>(freed) - freed->prev_bytes);
-    if (before->free) {
-      if (before->listed) unlink(before);
-      bytes += before->bytes;
-      freed = before;
+void large_space::remove(large_page* in) noexcept {
+  close(in);
+  if (large_page* moved = pages_.remove(in->position)) moved->position = in->position;
+  pool_.metadata_free(in, large_page_bytes());
+}
+
+void large_space::verify(const large_page* in) const noexcept {
+  const large_block* b = in->blocks();
+  std::uint32_t end = 0;
+  std::uint32_t live = 0;
+  for (std::uint32_t i = 0; i < in->count; ++i) {
+    if (b[i].begin < end || b[i].size == 0 || b[i].end() > page_granules_) {
+      base::fail(__FILE__, __LINE__, "large space: block %u of page %p overlaps", i,
+                 static_cast<const void*>(in->page->base));
     }
+    end = b[i].end();
+    live += b[i].size;
   }
-  freed->free = true;
-  set_bytes(page, freed, bytes, page_bytes);
-  if (!page->evacuating) link(freed);
-}
-
-void large_space::add(page_info* page, std::size_t page_bytes) noexcept {
-  page->position = pages_.add(page);
-  page->live_bytes = 0;
-  page->evacuating = false;
-  chunk* c = ::new (page->base) chunk{};
-  c->free = true;
-  c->bytes = static_cast<std::uint32_t>(page_bytes);
-  link(c);
-}
-
-void large_space::remove(page_info* page, std::size_t page_bytes) noexcept {
-  for (chunk* c = first(page); c != nullptr; c = next(page, c, page_bytes)) {
-    if (c->listed) unlink(c);
+  if (end * granule > in->page->resident_end)
+    base::fail(__FILE__, __LINE__, "large space: block beyond what is charged");
+  if (live != in->live || in->count > capacity_) base::fail(__FILE__, __LINE__, "large space: broken sums");
+  const std::uint32_t room[] = {hole_room(in), tail_room(in)};
+  for (const list_kind k : {by_hole, by_tail}) {
+    if (in->listed[k].room != (in->open ? room[k] : 0)) base::fail(__FILE__, __LINE__, "large space: room of a page");
+    if (in->listed[k].room == 0) continue;
+    const list_index at = list_of(in->listed[k].room);
+    const large_page* each = lists_[k].heads[at.exponent][at.step];
+    while (each != nullptr && each != in) each = each->listed[k].next;
+    if (each == nullptr) base::fail(__FILE__, __LINE__, "large space: a page with room is not listed");
   }
-  if (page_info* moved = pages_.remove(page->position)) moved->position = page->position;
-}
-
-void large_space::set_evacuating(page_info* page, bool evacuating, std::size_t page_bytes) noexcept {
-  page->evacuating = evacuating;
-  for (chunk* c = first(page); c != nullptr; c = next(page, c, page_bytes)) {
-    if (!c->free) continue;
-    if (evacuating) {
-      unlink(c);
-    } else {
-      link(c);
-    }
-  }
-}
-
-void large_space::verify(const page_info* page, std::size_t page_bytes) const noexcept {
-  std::size_t offset = 0;
-  std::size_t before = 0;
-  std::size_t live = 0;
-  bool before_free = false;
-  for (chunk* c = first(page); c != nullptr; c = next(page, c, page_bytes)) {
-    if (c->bytes < chunk_bytes_min || c->bytes % granule != 0 || offset + c->bytes > page_bytes ||
-        c->prev_bytes != before || (c->free && before_free) || c->listed != (c->free && !page->evacuating)) {
-      base::fail(__FILE__, __LINE__, "large space: broken tag at offset %zu of page %p", offset,
-                 static_cast<const void*>(page->base));
-    }
-    const std::size_t touched = offset + (c->free ? chunk_bytes_min : c->bytes);
-    if (touched > page->resident_end) base::fail(__FILE__, __LINE__, "large space: block beyond what is charged");
-    if (!c->free) live += c->bytes;
-    before = c->bytes;
-    before_free = c->free;
-    offset += c->bytes;
-  }
-  if (offset != page_bytes || live != page->live_bytes) base::fail(__FILE__, __LINE__, "large space: broken sums");
 }
 
 }  // namespace scoot

@@ -1,16 +1,20 @@
 // SPDX-License-Identifier: MIT
 //
-// large_space: blocks too big for a shelf and up to half a page, several to a page, found by boundary tags.
+// large_space: blocks too big for a shelf and up to half a page, several to a page, of any size and anywhere in it.
 //
-//     page   |header|payload......|header|..free..|header|payload..|header|....free, not yet resident....|
+//     page        |block.........|..hole..|block......|block....|.....hole, its end perhaps not yet resident.....|
+//     large_page  {largest hole, tail}[{begin,size,kind}, {begin,size,kind}, {begin,size,kind}]   sorted by begin
 //
-// Good fit over a two-level bitmap of free sizes (Masmano, Ripoll, Crespo, Real: TLSF, ECRTS 2004), with a look at a
-// few chunks of the fitting list itself for a closer fit. The chunk at a page's end may be fresh: only what was touched
-// of a page is resident, and allocation says how far it must become so.
+// What is known of a page's blocks lies outside of it, in one sorted array, and a hole is what lies between two of
+// them. So neither allocate nor free touches a cold OS page, and the cheapest stretch to clear is found at the speed of
+// a walk over an array. Pages are listed by their largest resident hole, in 32 steps to a doubling (the two-level
+// bitmap of Masmano, Ripoll, Crespo, Real: TLSF, ECRTS 2004); a block goes to the page whose largest hole is the
+// closest fit, and there to the hole that is. A second such list has the pages whose end is not resident yet.
 //
-// Part of the heap module: knows chunks and pages; the heap knows kinds, movers and the budget.
+// Part of the heap module: knows blocks and holes; the heap knows kinds, movers and the budget.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 
@@ -19,83 +23,165 @@
 
 namespace scoot {
 
-struct chunk {
-  std::uint32_t prev_bytes = 0;  // size of the chunk before it in the page, 0 for the first
-  std::uint32_t bytes = 0;       // of this one, header included; a multiple of 16
+// Positions and sizes are in granules, of which a page of 1 MiB has 65536.
+struct large_block {
+  std::uint16_t begin = 0;
+  std::uint16_t size = 0;
   std::uint8_t kind = 0;
-  bool free = false;
-  bool listed = false;       // free, and in a free list
-  bool marked = false;       // by move_everything, for a pass
-  std::uint32_t usable = 0;  // bytes of the block
+  bool marked = false;  // by move_everything, for a pass
 
-  [[nodiscard]] char* payload() noexcept { return reinterpret_cast<char*>(this + 1); }
+  [[nodiscard]] std::uint32_t end() const noexcept { return std::uint32_t{begin} + size; }
 };
-static_assert(sizeof(chunk) == 16);
+
+struct large_page {
+  page_info* page = nullptr;
+  struct {
+    large_page* next = nullptr;
+    large_page* prev = nullptr;
+    std::uint32_t room = 0;     // granules by which it is listed; 0: it is not
+  } listed[2];                  // by its largest resident hole; by what lies behind its last block, if not all resident
+  std::uint32_t position = 0;   // among all pages
+  std::uint32_t count = 0;      // of blocks
+  std::uint32_t live = 0;       // granules in blocks
+  std::uint32_t failed_at = 0;  // the heap's clock when something in it could not be moved
+  bool open = false;            // takes new blocks: listed
+
+  [[nodiscard]] large_block* blocks() noexcept { return reinterpret_cast<large_block*>(this + 1); }
+  [[nodiscard]] const large_block* blocks() const noexcept { return reinterpret_cast<const large_block*>(this + 1); }
+};
 
 class large_space {
  public:
-  explicit large_space(page_pool_impl& pool) noexcept : pages_(pool) {}
+  static constexpr std::size_t granule = 16;
+  static constexpr std::uint32_t nothing = ~std::uint32_t{0};
 
-  [[nodiscard]] static chunk* of_block(const void* block) noexcept {
-    return reinterpret_cast<chunk*>(const_cast<void*>(block)) - 1;
+  // Where a block may go: before block `index` of the page, from granule `begin` on.
+  struct place {
+    large_page* in = nullptr;
+    std::uint32_t index = 0;
+    std::uint32_t begin = 0;
+  };
+  // A stretch of a page with blocks [first, last) in it, of `cost` granules together.
+  struct window {
+    large_page* in = nullptr;
+    std::uint32_t first = 0;
+    std::uint32_t last = 0;
+    std::uint32_t cost = nothing;
+  };
+
+  // Blocks will be of block_bytes_min at least.
+  large_space(page_pool_impl& pool, std::size_t page_bytes, std::size_t block_bytes_min) noexcept;
+  ~large_space();
+  large_space(const large_space&) = delete;
+  large_space& operator=(const large_space&) = delete;
+
+  [[nodiscard]] static std::uint32_t granules(std::size_t bytes) noexcept {
+    return static_cast<std::uint32_t>((bytes + granule - 1) / granule);
+  }
+  [[nodiscard]] static char* address(const large_page* in, std::uint32_t at) noexcept {
+    return in->page->base + at * granule;
+  }
+  [[nodiscard]] static std::uint32_t resident_granules(const large_page* in) noexcept {
+    return static_cast<std::uint32_t>(in->page->resident_end / granule);
+  }
+  [[nodiscard]] static std::size_t live_bytes(const large_page* in) noexcept { return in->live * granule; }
+
+  // A resident hole in which a block fits, or room at the end of a page, some of which is not resident yet; false if
+  // none was found. Nothing is changed.
+  [[nodiscard]] bool find(std::size_t bytes, std::size_t alignment, place& found) const noexcept;
+  [[nodiscard]] bool find_fresh(std::size_t bytes, std::size_t alignment, place& found) const noexcept;
+  // About the largest resident hole, in granules.
+  [[nodiscard]] std::uint32_t largest_hole() const noexcept;
+  // Puts a block there. What it needs of the page must be resident. Returns its address.
+  char* take(const place& at, std::size_t bytes, std::uint8_t kind) noexcept;
+  // The index of the block at an address, or `nothing`.
+  [[nodiscard]] static std::uint32_t index_of(const large_page* in, const void* block) noexcept;
+  // Makes a block a hole.
+  void give(large_page* in, std::uint32_t index) noexcept;
+
+  // Takes a page in, as one hole. Null, and nothing changed, if there is no memory to note it.
+  [[nodiscard]] large_page* add(page_info* page) noexcept;
+  // Forgets a page without blocks.
+  void remove(large_page* in) noexcept;
+
+  // A page that is closed takes no new blocks, so that it can be cleared.
+  void close(large_page* in) noexcept;
+  void open(large_page* in) noexcept;
+  // To be called when what is resident of a page became less.
+  void note_room(large_page* in) noexcept;
+
+  // Looks in a page for the stretch of `need` granules, all resident, that costs least to clear; updates `best` if it
+  // costs less. `cost_of(in, block)` is that of a block in granules, or `nothing` if it cannot move.
+  template <class Cost>
+  static void cheapest_window(large_page* in, std::uint32_t need, Cost cost_of, window& best) noexcept;
+
+  [[nodiscard]] const pointer_list<large_page>& pages() const noexcept { return pages_; }
+  [[nodiscard]] std::size_t metadata_bytes() const noexcept {
+    return pages_.bytes() + pages_.size() * large_page_bytes();
   }
 
-  // A free chunk in which a block of `payload_bytes`, aligned, fits; null if there is none. Nothing is changed.
-  [[nodiscard]] chunk* find(std::size_t payload_bytes, std::size_t alignment) const noexcept;
-  // Offset in its page up to which the page must be resident before take() of that chunk.
-  [[nodiscard]] static std::size_t resident_need(const page_info* page, chunk* found, std::size_t payload_bytes,
-                                                 std::size_t alignment, std::size_t page_bytes) noexcept;
-  // Carves the block out of the chunk. Returns its chunk.
-  chunk* take(page_info* page, chunk* found, std::size_t payload_bytes, std::size_t alignment,
-              std::size_t page_bytes) noexcept;
-  // Frees a block's chunk, joining its neighbours. The page is empty when its live_bytes are 0 then.
-  void give(page_info* page, chunk* freed, std::size_t page_bytes) noexcept;
-
-  // Pages join as one free chunk, and leave when empty. add() needs make_room() first, and the first OS page resident.
-  [[nodiscard]] bool make_room() noexcept { return pages_.make_room(); }
-  void add(page_info* page, std::size_t page_bytes) noexcept;
-  void remove(page_info* page, std::size_t page_bytes) noexcept;
-
-  // Takes a page's free chunks out of the lists, so that it can be cleared; or puts them back.
-  void set_evacuating(page_info* page, bool evacuating, std::size_t page_bytes) noexcept;
-
-  [[nodiscard]] chunk* first(const page_info* page) const noexcept { return reinterpret_cast<chunk*>(page->base); }
-  [[nodiscard]] static chunk* next(const page_info* page, chunk* c, std::size_t page_bytes) noexcept {
-    char* end = reinterpret_cast<char*>(c) + c->bytes;
-    return end == page->base + page_bytes ? nullptr : reinterpret_cast<chunk*>(end);
-  }
-  [[nodiscard]] const pointer_list<page_info>& pages() const noexcept { return pages_; }
-  [[nodiscard]] std::size_t metadata_bytes() const noexcept { return pages_.bytes(); }
-
-  // Aborts with a message where the tags of a page, or its counters, are broken.
-  void verify(const page_info* page, std::size_t page_bytes) const noexcept;
+  // Aborts with a message where the notes about a page are broken.
+  void verify(const large_page* in) const noexcept;
 
  private:
-  struct free_chunk : chunk {
-    free_chunk* next_free;
-    free_chunk* prev_free;
-  };
-  static constexpr std::size_t chunk_bytes_min = sizeof(free_chunk);
-  static constexpr unsigned exponent_min = 5;  // 32 bytes
-  static constexpr unsigned exponents = 16;    // up to 1 MiB
-  static constexpr unsigned steps = 32;        // lists to a doubling
-  static constexpr unsigned closer_fits_max = 8;
+  static constexpr unsigned exponents = 17;  // room for 1 to 2^16 granules
+  static constexpr unsigned steps = 32;      // lists to a doubling
+  static constexpr unsigned pages_looked_at_max = 16;
+  enum list_kind : unsigned { by_hole, by_tail };
 
   struct list_index {
     unsigned exponent;
     unsigned step;
   };
-  static list_index list_of(std::size_t bytes) noexcept;
-  void link(chunk* c) noexcept;
-  void unlink(chunk* c) noexcept;
-  static char* place(chunk* c, std::size_t alignment) noexcept;
-  static bool fits(chunk* c, std::size_t payload_bytes, std::size_t alignment) noexcept;
-  static void set_bytes(const page_info* page, chunk* c, std::size_t bytes, std::size_t page_bytes) noexcept;
+  struct lists {
+    std::uint32_t exponent_bits = 0;
+    std::uint32_t step_bits[exponents] = {};
+    large_page* heads[exponents][steps] = {};
+  };
+  static list_index list_of(std::uint32_t room) noexcept;
+  [[nodiscard]] std::size_t large_page_bytes() const noexcept {
+    return sizeof(large_page) + capacity_ * sizeof(large_block);
+  }
+  void link(large_page* in, list_kind k, std::uint32_t room) noexcept;
+  void unlink(large_page* in, list_kind k) noexcept;
+  [[nodiscard]] large_page* closest(list_kind k, std::uint32_t room) const noexcept;
+  bool closest_hole(large_page* in, std::uint32_t need, std::size_t alignment, place& found) const noexcept;
+  [[nodiscard]] std::uint32_t hole_room(const large_page* in) const noexcept;
+  [[nodiscard]] std::uint32_t tail_room(const large_page* in) const noexcept;
 
-  pointer_list<page_info> pages_;
-  std::uint32_t exponent_bits_ = 0;
-  std::uint32_t step_bits_[exponents] = {};
-  free_chunk* lists_[exponents][steps] = {};
+  page_pool_impl& pool_;
+  const std::uint32_t page_granules_;
+  const std::uint32_t capacity_;  // blocks a page can have
+  pointer_list<large_page> pages_;
+  lists lists_[2];
 };
+
+// Two ends that only move forwards: linear in the page's blocks.
+template <class Cost>
+void large_space::cheapest_window(large_page* in, std::uint32_t need, Cost cost_of, window& best) noexcept {
+  const large_block* b = in->blocks();
+  const std::uint32_t resident = resident_granules(in);
+  std::uint32_t last = 0;
+  std::uint32_t cost = 0;  // of the blocks [first, last)
+  for (std::uint32_t first = 0; first < in->count; ++first) {
+    if (last < first) last = first;
+    const std::uint32_t begin = first == 0 ? 0 : b[first - 1].end();
+    bool barred = false;
+    while (!barred && (last == in->count ? resident : b[last].begin) < begin + need) {
+      if (last == in->count) return;
+      const std::uint32_t more = cost_of(in, b[last++]);
+      barred = more == nothing;
+      cost += more;
+    }
+    if (barred) {
+      first = last - 1;  // goes on behind the block that stays
+      cost = 0;
+      continue;
+    }
+    if (last == first) continue;
+    if (cost < best.cost) best = {in, first, last, cost};
+    cost -= cost_of(in, b[first]);
+  }
+}
 
 }  // namespace scoot

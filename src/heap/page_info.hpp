@@ -15,6 +15,8 @@
 
 namespace scoot {
 
+struct large_page;
+
 enum class page_use : std::uint8_t { free, shelf, large, run, run_body };
 
 struct alignas(64) page_info {
@@ -22,20 +24,19 @@ struct alignas(64) page_info {
   void* owner = nullptr;  // shelf* of a shelf page, heap_impl* of the others in use
   union {
     std::uint64_t* hole_map = nullptr;  // shelf: a bit a slot, set where it is a hole
-    std::size_t live_bytes;             // large: in blocks, their headers included
+    large_page* large;                  // large: its blocks
     std::size_t run_bytes;              // run: of the block
   };
   std::uint32_t resident_begin = 0;
   std::uint32_t resident_end = 0;
   std::uint32_t start = 0;      // shelf: offset of the first slot
-  std::uint32_t position = 0;   // index among the shelf's pages, the large space's or the heap's runs
+  std::uint32_t position = 0;   // index among the shelf's pages or the heap's runs
   std::uint32_t holes = 0;      // shelf: bits set in hole_map
   std::uint32_t fresh = 0;      // shelf: slots from here on were never used. Stale while the page is its shelf's top
   std::uint32_t hint_word = 0;  // shelf: no hole in the words of hole_map before this one
   std::uint32_t pins = 0;       // pinned blocks that begin in this page
   page_use use = page_use::free;
-  std::uint8_t kind = 0;    // run: of the block
-  bool evacuating = false;  // large: being cleared, takes no new blocks
+  std::uint8_t kind = 0;  // run: of the block
 
   [[nodiscard]] std::size_t resident_bytes() const noexcept { return resident_end - resident_begin; }
 };

@@ -261,9 +261,8 @@ void heap_model::allocate(std::size_t kind_index, std::size_t size) {
   begin(true);
   auto* address = static_cast<std::byte*>(heap_->allocate(kind.id, size));
   end();
-  // A block larger than move_bytes_max may be moved when none smaller will do: then it is the only one.
   const std::size_t limit = options_.heap.move_bytes_max + size + size / 64 + 16;
-  if (now_.bytes_moved > limit && now_.blocks_moved > 1) {
+  if (now_.bytes_moved > limit) {
     fail("allocating %zu bytes moved %llu", size, static_cast<unsigned long long>(now_.bytes_moved));
   }
   if (address == nullptr) return check_null_result(kind_index, size);
