@@ -117,6 +117,34 @@ connection::state connection::receive_value(const connection_context& with) noex
   return serve(with, {with.read_buffer, bytes - of_value}, false);
 }
 
+connection::state connection::on_received(const connection_context& with, std::string_view bytes) noexcept {
+  with.session.counters.bytes_read.add(bytes.size());
+  const bool reading = waiting_for == state::reading;
+  if (reading && unread_.empty()) [[likely]] {
+    return serve(with, bytes, false);
+  }
+  const std::size_t before = unread_.size();
+  if (reading && before <= copied_unread_bytes_max && before + bytes.size() <= with.read_bytes_max) {
+    std::memcpy(with.read_buffer, unread_.view().data(), before);
+    std::memcpy(with.read_buffer + before, bytes.data(), bytes.size());
+    return serve(with, {with.read_buffer, before + bytes.size()}, false);
+  }
+  char* const to = unread_.room(std::max(bytes.size(), read_on_bytes));
+  if (to == nullptr) {
+    // What is lost cannot be made up for; a connection that others have in their lists ends at its turn.
+    broken_ = true;
+    return reading ? state::closed : waiting_for;
+  }
+  std::memcpy(to, bytes.data(), bytes.size());
+  unread_.grew(bytes.size());
+  return reading ? serve(with, unread_.view(), true) : waiting_for;
+}
+
+connection::state connection::on_ended() noexcept {
+  ended_ = true;
+  return waiting_for == state::reading ? state::closed : waiting_for;
+}
+
 connection::state connection::on_writable(const connection_context& with) noexcept {
   if (backlog_ != nullptr) {
     const sent result = send(with, *backlog_);
@@ -124,8 +152,7 @@ connection::state connection::on_writable(const connection_context& with) noexce
     if (result == sent::blocked) return state::writing;
     backlog_.reset();
   }
-  if (closing_) return state::closed;
-  if (unread_.empty()) return state::reading;
+  if (closing_ || broken_) return state::closed;
   return serve(with, unread_.view(), true);
 }
 
@@ -134,6 +161,13 @@ connection::state connection::on_turn(const connection_context& with) noexcept {
 }
 
 connection::state connection::serve(const connection_context& with, std::string_view input, bool own_input) noexcept {
+  if (broken_) return state::closed;
+  const state next = serve_all(with, input, own_input);
+  return next == state::reading && ended_ ? state::closed : next;
+}
+
+connection::state connection::serve_all(const connection_context& with, std::string_view input,
+                                        bool own_input) noexcept {
   unsigned commands_left = with.commands_per_turn;
   for (;;) {
     const session_progress progress = session_.run(with.session, input, commands_left);

@@ -3,6 +3,7 @@
 // connection: one client's socket: reading into a session, sending what it answers, keeping what could not be done yet.
 //
 //     socket --recv--> worker's read buffer --session--> worker's response buffer --one send--> socket
+//        `----------> or a buffer of the loop --'
 //                            | part of a command                  | not taken by the client
 //                            v                                    v
 //                        unread bytes                          backlog        (both only while needed)
@@ -15,6 +16,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <string_view>
 
@@ -83,15 +85,22 @@ class connection {
   state on_writable(const connection_context& with) noexcept;
   // Its turn came again, and the last state was ready.
   state on_turn(const connection_context& with) noexcept;
+  // Bytes that the event loop has received. While the last state is not reading they are kept, and the state stays.
+  state on_received(const connection_context& with, std::string_view bytes) noexcept;
+  // Nothing more will be received: it ends once all that came is answered.
+  state on_ended() noexcept;
 
-  // For its worker: what it waits for, and where it is in the worker's list.
+  // For its worker: what it waits for, where it is in the worker's list, and its watch in the event loop.
   state waiting_for = state::reading;
-  std::size_t index = 0;
+  std::uint32_t watch = 0;
+  std::uint32_t index = 0;
+  std::uint32_t active_s = 0;  // when something last happened, if the worker cares
 
  private:
   enum class sent : unsigned char { all, blocked, failed };
 
   state serve(const connection_context& with, std::string_view input, bool own_input) noexcept;
+  state serve_all(const connection_context& with, std::string_view input, bool own_input) noexcept;
   state receive_value(const connection_context& with) noexcept;
   state keep_unread(std::string_view rest, bool own_input, state next) noexcept;
   sent send(const connection_context& with, response_buffer& out) noexcept;
@@ -99,6 +108,8 @@ class connection {
 
   int descriptor_;
   bool closing_ = false;  // close once the backlog is sent
+  bool ended_ = false;    // nothing more will be received: close once all input is used up
+  bool broken_ = false;   // some input is lost: close at the next chance
   session session_;
   unread_bytes unread_;
   std::unique_ptr<response_buffer> backlog_;

@@ -122,7 +122,9 @@ std::string listener::open_unix(const server_options& options) {
 
 bool listener::watch(event_loop& loop) noexcept {
   for (const int socket : sockets_) {
-    if (!loop.add(socket, this, interest::read)) return false;
+    const event_loop::watch watch = loop.add(socket, this, interest::read);
+    if (watch == event_loop::none) return false;
+    watches_.push_back(watch);
   }
   return true;
 }
@@ -156,7 +158,7 @@ void listener::pause(event_loop& loop, server_state& state) noexcept {
   paused_since_ = std::chrono::steady_clock::now();
   state.accepting.store(false, std::memory_order_relaxed);
   state.accept_pauses.fetch_add(1, std::memory_order_relaxed);
-  for (const int socket : sockets_) loop.change(socket, this, interest::none);
+  for (const event_loop::watch watch : watches_) loop.change(watch, this, interest::none);
 }
 
 void listener::retry(event_loop& loop, server_state& state) noexcept {
@@ -166,7 +168,7 @@ void listener::retry(event_loop& loop, server_state& state) noexcept {
   state.accepting.store(true, std::memory_order_relaxed);
   const auto us = std::chrono::duration_cast<std::chrono::microseconds>(passed).count();
   state.accept_paused_us.fetch_add(static_cast<std::uint64_t>(us), std::memory_order_relaxed);
-  for (const int socket : sockets_) loop.change(socket, this, interest::read);
+  for (const event_loop::watch watch : watches_) loop.change(watch, this, interest::read);
 }
 
 }  // namespace scoot::server

@@ -54,6 +54,7 @@ class listener {
   void pause(event_loop& loop, server_state& state) noexcept;
 
   std::vector<int> sockets_;
+  std::vector<event_loop::watch> watches_;  // of the sockets
   std::vector<std::string> names_;
   std::string unix_path_;
   bool loopback_only_ = true;

@@ -38,6 +38,7 @@ load
   -c, --conn-limit=N        connections at a time (default 1024)
   -R, --max-reqs-per-event=N
                             requests of one connection before others have their turn (default 100)
+      --io=HOW              epoll, uring, or auto: io_uring where the kernel has it (default)
 
 process
   -d, --daemon              run in the background
@@ -132,7 +133,7 @@ void add_addresses(std::string_view list, const std::string& port, server_option
 // The arguments as texts, before they are looked at.
 struct raw_options {
   std::string port = "11211", udp_port = "0", unix_mask = "700", memory = "64", item = "1m";
-  std::string connections = "1024", threads = "4", requests = "100", backlog = "1024";
+  std::string connections = "1024", threads = "4", requests = "100", backlog = "1024", io = "auto";
   std::vector<std::string> listen;
   bool help = false, version = false, no_evictions = false;
 };
@@ -154,6 +155,7 @@ void declare(CLI::App& app, raw_options& raw, server_options& options) {
   app.add_option("-t,--threads", raw.threads)->multi_option_policy(last);
   app.add_option("-c,--conn-limit", raw.connections)->multi_option_policy(last);
   app.add_option("-R,--max-reqs-per-event", raw.requests)->multi_option_policy(last);
+  app.add_option("--io", raw.io)->multi_option_policy(last);
   app.add_flag("-d,--daemon", options.daemonise);
   app.add_option("-u,--user", options.user)->multi_option_policy(last);
   app.add_option("-P,--pidfile", options.pid_file)->multi_option_policy(last);
@@ -182,6 +184,13 @@ void check(const raw_options& raw, server_options& options) {
   options.connections_max = static_cast<unsigned>(number(raw.connections, "-c", 1, 10'000'000));
   options.requests_per_event = static_cast<unsigned>(number(raw.requests, "-R", 1, 1'000'000'000));
   options.backlog = static_cast<int>(number(raw.backlog, "-b", 1, std::numeric_limits<int>::max()));
+  if (raw.io == "epoll") {
+    options.io = io_kind::epoll;
+  } else if (raw.io == "uring") {
+    options.io = io_kind::uring;
+  } else if (raw.io != "auto") {
+    refuse("--io: '", raw.io, "' is none of auto, epoll, uring");
+  }
   options.evict = !raw.no_evictions;
   if (!options.unix_socket.empty()) {
     if (!raw.listen.empty()) refuse("-s and -l exclude each other: a unix socket means no network");

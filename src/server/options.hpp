@@ -11,6 +11,8 @@
 #include <string>
 #include <vector>
 
+#include "server/event_loop.hpp"
+
 namespace scoot::server {
 
 inline constexpr std::uint16_t default_port = 11211;
@@ -36,6 +38,7 @@ struct server_options {
   unsigned threads = 4;
   unsigned requests_per_event = 100;
   int backlog = 1024;
+  io_kind io = io_kind::automatic;
   bool evict = true;
   bool cas = true;  // -C: items have no cas uniques
   bool daemonise = false;

@@ -56,8 +56,9 @@ void accept_until_signalled(server_state& state, listener& doors, event_loop& lo
                             std::vector<std::unique_ptr<worker>>& workers) {
   std::size_t next = 0;
   for (;;) {
-    for (const epoll_event& event : loop.wait(doors.paused() ? listener::retry_ms : -1)) {
-      if (event.data.ptr == &doors) {
+    loop.wait(doors.paused() ? listener::retry_ms : -1);
+    while (const loop_event* event = loop.next()) {
+      if (event->tag == &doors) {
         doors.accept(loop, state, [&](int descriptor) {
           workers[next]->hand_over(descriptor);
           next = (next + 1) % workers.size();
@@ -83,16 +84,19 @@ int serve(const server_options& options, listener& doors, background& parent, in
   if (items == nullptr) return give_up("cannot make a cache of that size (-m)", status_os);
 
   server_state state(*items, options);
-  event_loop loop;
+  epoll_loop loop;
   std::vector<std::unique_ptr<worker>> workers;
   for (unsigned i = 0; i < options.threads; ++i) {
     workers.push_back(std::make_unique<worker>(state, state.counters[i]));
-    if (!workers.back()->start()) return give_up("cannot start the worker threads", status_os);
+    if (const std::string error = workers.back()->start(); !error.empty()) {
+      return give_up("cannot start the worker threads: " + error, status_os);
+    }
   }
-  if (!loop.valid() || !loop.add(signals, nullptr, interest::read) || !doors.watch(loop)) {
+  if (!loop.valid() || loop.add(signals, nullptr, interest::read) == event_loop::none || !doors.watch(loop)) {
     return give_up("cannot watch the listening sockets", status_os);
   }
   tell_start(options, doors);
+  spdlog::debug("the workers wait with {}", workers.front()->uses_uring() ? "io_uring" : "epoll");
   parent.report(status_ok);
   accept_until_signalled(state, doors, loop, signals, workers);
   for (const std::unique_ptr<worker>& one : workers) one->stop();

@@ -15,11 +15,18 @@ worker::worker(server_state& state, worker_counters& counters)
       read_buffer_(new char[read_bytes_max]),
       context_{{state, counters, out_}, read_buffer_.get(), read_bytes_max, state.options.requests_per_event} {}
 
-bool worker::start() {
+std::string worker::start() {
+  std::string error;
+  loop_ = make_event_loop(state_.options.io, error);
+  if (loop_ == nullptr) return error;
   mailbox_event_ = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-  if (!loop_.valid() || mailbox_event_ < 0 || !loop_.add(mailbox_event_, nullptr, interest::read)) return false;
-  thread_ = std::thread([this] { run(); });
-  return true;
+  if (mailbox_event_ < 0 || loop_->add(mailbox_event_, nullptr, interest::read) == event_loop::none) {
+    return "no descriptor for a worker's mailbox";
+  }
+  std::promise<bool> started;
+  std::future<bool> entered = started.get_future();
+  thread_ = std::thread([this, &started] { run(std::move(started)); });
+  return entered.get() ? "" : "a worker cannot wait";
 }
 
 void worker::stop() noexcept {
@@ -43,31 +50,40 @@ void worker::hand_over(int descriptor) noexcept {
   eventfd_write(mailbox_event_, 1);
 }
 
-void worker::run() noexcept {
-  while (!stopped_) {
-    for (const epoll_event& event : loop_.wait(ready_.empty() ? -1 : 0)) {
-      auto* const c = static_cast<connection*>(event.data.ptr);
-      if (c == nullptr) {
-        take_mail();
-        continue;
-      }
-      switch (c->waiting_for) {
-        case connection::state::reading:
-          settle(*c, c->on_readable(context_));
-          break;
-        case connection::state::writing:
-          settle(*c, c->on_writable(context_));
-          break;
-        default:  // its turn comes below
-          break;
-      }
-    }
+void worker::run(std::promise<bool> started) noexcept {
+  const bool entered = loop_->enter();
+  started.set_value(entered);
+  while (entered && !stopped_) {
+    loop_->wait(ready_.empty() ? -1 : 0);
+    while (const loop_event* event = loop_->next()) handle(*event);
     if (ready_.empty()) continue;
     turn_.swap(ready_);
     for (connection* c : turn_) settle(*c, c->on_turn(context_));
     turn_.clear();
   }
   while (!connections_.empty()) forget(*connections_.back());
+}
+
+void worker::handle(const loop_event& event) noexcept {
+  auto* const c = static_cast<connection*>(event.tag);
+  if (c == nullptr) return take_mail();
+  // One that is neither reading nor writing has its turn later; what comes for it meanwhile it keeps.
+  const connection::state waits_for = c->waiting_for;
+  const bool reading = waits_for == connection::state::reading;
+  connection::state next = waits_for;
+  switch (event.kind) {
+    case event_kind::received:
+      next = c->on_received(context_, event.bytes);
+      break;
+    case event_kind::ended:
+      next = c->on_ended();
+      break;
+    case event_kind::ready:
+      if (waits_for == connection::state::ready) return;
+      next = reading ? c->on_readable(context_) : c->on_writable(context_);
+      return settle(*c, next);
+  }
+  if (reading) settle(*c, next);
 }
 
 void worker::take_mail() noexcept {
@@ -86,28 +102,35 @@ void worker::adopt(int descriptor) noexcept {
   std::unique_ptr<connection> c(new (std::nothrow) connection(descriptor));
   if (c == nullptr) {
     close(descriptor);
-  } else if (loop_.add(descriptor, c.get(), interest::read)) {
-    c->index = connections_.size();
+  } else if (c->watch = loop_->add(descriptor, c.get(), interest::receive); c->watch != event_loop::none) {
+    c->index = static_cast<std::uint32_t>(connections_.size());
     connections_.push_back(std::move(c));
     return;
   }
   state_.connections_now.fetch_sub(1, std::memory_order_relaxed);
 }
 
+// What to ask the loop for in a state. A loop that receives must not while unread bytes wait for their turn, or a
+// client could have any number of them kept; one that does not is spared a change.
+interest worker::wanted_in(connection::state s) const noexcept {
+  if (s == connection::state::writing) return interest::write;
+  return s == connection::state::ready && loop_->receives() ? interest::none : interest::receive;
+}
+
 // Arranges what the connection is to wait for next.
 void worker::settle(connection& c, connection::state next) noexcept {
   if (next == connection::state::closed) return forget(c);
   if (next == connection::state::ready) ready_.push_back(&c);
-  const connection::state before = c.waiting_for;
+  const interest before = wanted_in(c.waiting_for);
+  const interest now = wanted_in(next);
   c.waiting_for = next;
-  const bool wrote = before == connection::state::writing;
-  const bool writes = next == connection::state::writing;
-  if (wrote != writes && !loop_.change(c.descriptor(), &c, writes ? interest::write : interest::read)) forget(c);
+  if (before != now && !loop_->change(c.watch, &c, now)) forget(c);
 }
 
 void worker::forget(connection& c) noexcept {
   if (state_.verbosity.load(std::memory_order_relaxed) > 1) log_traffic('<', c.descriptor(), "connection closed");
-  const std::size_t index = c.index;
+  loop_->remove(c.watch);
+  const std::uint32_t index = c.index;
   if (index + 1 != connections_.size()) {
     connections_[index].swap(connections_.back());
     connections_[index]->index = index;

@@ -2,16 +2,18 @@
 //
 // worker: a thread that serves its share of the connections.
 //
-// It waits in an event loop of its own, and has one read buffer and one response buffer for all its connections. New
-// connections come through a mailbox, an event descriptor and a list. Connections with more requests than their turn
-// allows stand in a line that is served again after each round of events.
+// It waits in an event loop of its own (epoll or io_uring), and has one read buffer and one response buffer for all its
+// connections. New connections come through a mailbox, an event descriptor and a list. Connections with more requests
+// than their turn allows stand in a line that is served again after each round of events.
 //
 // Ownership: owns its connections; stop() ends the thread and closes them, and must come before the cache is destroyed.
 // Threads: hand_over() and stop() by any; the rest is the worker's own.
 #pragma once
 
+#include <future>
 #include <memory>
 #include <mutex>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -30,8 +32,10 @@ class worker {
   worker& operator=(const worker&) = delete;
   ~worker() { stop(); }
 
-  // Starts the thread. False if the system refuses a descriptor.
-  [[nodiscard]] bool start();
+  // Starts the thread. Returns an error text, empty if all went well.
+  [[nodiscard]] std::string start();
+  // What it waits with, once started.
+  [[nodiscard]] bool uses_uring() const noexcept { return loop_->receives(); }
   void stop() noexcept;
 
   // Gives a connected, non-blocking socket to the worker, which closes it in the end and then lowers
@@ -39,9 +43,11 @@ class worker {
   void hand_over(int descriptor) noexcept;
 
  private:
-  void run() noexcept;
+  void run(std::promise<bool> started) noexcept;
   void take_mail() noexcept;
   void adopt(int descriptor) noexcept;
+  [[nodiscard]] interest wanted_in(connection::state s) const noexcept;
+  void handle(const loop_event& event) noexcept;
   void settle(connection& c, connection::state next) noexcept;
   void forget(connection& c) noexcept;
 
@@ -49,7 +55,7 @@ class worker {
   response_buffer out_;
   std::unique_ptr<char[]> read_buffer_;
   connection_context context_;
-  event_loop loop_;
+  std::unique_ptr<event_loop> loop_;
   std::vector<std::unique_ptr<connection>> connections_;
   std::vector<connection*> ready_;  // those whose turn was over
   std::vector<connection*> turn_;   // of this round

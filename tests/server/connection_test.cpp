@@ -219,8 +219,13 @@ TEST_F(connection_test, is_small_while_idle) { EXPECT_LE(sizeof(connection), 320
 
 // ---- workers ------------------------------------------------------------------------------------------------------
 
-class worker_test : public ::testing::Test {
+class worker_test : public ::testing::TestWithParam<io_kind> {
  protected:
+  void SetUp() override {
+    world_.options.io = GetParam();
+    std::string why_not;
+    if (make_event_loop(GetParam(), why_not) == nullptr) GTEST_SKIP() << why_not;
+  }
   int connect_to(worker& w) {
     const socket_pair pair;
     world_.state.connections_now.fetch_add(1);
@@ -258,10 +263,10 @@ std::string ask(int client, const std::string& text, std::size_t bytes) {
   return got;
 }
 
-TEST_F(worker_test, serves_many_connections_that_pipeline_beyond_their_turn) {
+TEST_P(worker_test, serves_many_connections_that_pipeline_beyond_their_turn) {
   world_.options.requests_per_event = 3;
   worker w(world_.state, world_.state.counters.front());
-  ASSERT_TRUE(w.start());
+  ASSERT_EQ(w.start(), "");
   std::string asked;
   std::string expected;
   for (int i = 0; i < 200; ++i) {
@@ -276,9 +281,9 @@ TEST_F(worker_test, serves_many_connections_that_pipeline_beyond_their_turn) {
   wait_until_gone();
 }
 
-TEST_F(worker_test, serves_others_while_one_client_never_reads) {
+TEST_P(worker_test, serves_others_while_one_client_never_reads) {
   worker w(world_.state, world_.state.counters.front());
-  ASSERT_TRUE(w.start());
+  ASSERT_EQ(w.start(), "");
   ASSERT_EQ(world_.items->store("k", std::string(10000, 'v')), cache_status::ok);
   const int stuck = connect_to(w);
   const int other = connect_to(w);
@@ -291,9 +296,9 @@ TEST_F(worker_test, serves_others_while_one_client_never_reads) {
   wait_until_gone();
 }
 
-TEST_F(worker_test, closes_its_connections_when_stopped) {
+TEST_P(worker_test, closes_its_connections_when_stopped) {
   worker w(world_.state, world_.state.counters.front());
-  ASSERT_TRUE(w.start());
+  ASSERT_EQ(w.start(), "");
   const int client = connect_to(w);
   EXPECT_EQ(ask(client, "set k 0 0 90000\r\nhalf a value", 0), "");
   EXPECT_EQ(ask(client, "", 0), "");
@@ -304,6 +309,69 @@ TEST_F(worker_test, closes_its_connections_when_stopped) {
   EXPECT_EQ(world_.items->stats().pinned_items, 0u);
   close(client);
 }
+
+TEST_P(worker_test, answers_all_that_was_asked_before_the_client_closed_its_half) {
+  world_.options.requests_per_event = 7;
+  worker w(world_.state, world_.state.counters.front());
+  ASSERT_EQ(w.start(), "");
+  const std::string value(50000, 'v');
+  const std::string asked = "set k 0 0 50000\r\n" + value + "\r\n";
+  std::string expected = "STORED\r\n";
+  std::string gets;
+  for (int i = 0; i < 40; ++i) {
+    gets += "get k\r\n";
+    expected += "VALUE k 0 50000\r\n" + value + "\r\nEND\r\n";
+  }
+  const int client = connect_to(w);
+  EXPECT_EQ(ask(client, asked, 8), "STORED\r\n");
+  ASSERT_EQ(::send(client, gets.data(), gets.size(), MSG_NOSIGNAL), static_cast<ssize_t>(gets.size()));
+  shutdown(client, SHUT_WR);
+  EXPECT_TRUE("STORED\r\n" + ask(client, "", expected.size() - 8) == expected);
+  char byte = 0;
+  EXPECT_EQ(recv(client, &byte, 1, 0), 0);
+  close(client);
+  wait_until_gone();
+}
+
+TEST_P(worker_test, takes_no_more_than_a_little_from_a_client_that_does_not_read) {
+  worker w(world_.state, world_.state.counters.front());
+  ASSERT_EQ(w.start(), "");
+  ASSERT_EQ(world_.items->store("k", std::string(10000, 'v')), cache_status::ok);
+  const int client = connect_to(w);
+  fcntl(client, F_SETFL, O_NONBLOCK);
+  std::string flood;
+  for (int i = 0; i < 1000; ++i) flood += "get k\r\n";
+  std::size_t sent = 0;
+  for (int stalled = 0; stalled < 50 && sent < (std::size_t{64} << 20);) {
+    const ssize_t n = ::send(client, flood.data(), flood.size() / 7 * 7, MSG_NOSIGNAL);
+    stalled = n > 0 ? 0 : stalled + 1;
+    sent += n > 0 ? static_cast<std::size_t>(n) : 0;
+    if (n <= 0) std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  }
+  EXPECT_LT(sent, std::size_t{4} << 20);
+  close(client);
+  wait_until_gone();
+}
+
+TEST_P(worker_test, serves_connections_that_come_and_go_on_the_same_descriptors) {
+  worker w(world_.state, world_.state.counters.front());
+  ASSERT_EQ(w.start(), "");
+  for (int round = 0; round < 300; ++round) {
+    const int client = connect_to(w);
+    const std::string value(static_cast<std::size_t>(round) * 40, static_cast<char>('a' + round % 26));
+    const std::string bytes = std::to_string(value.size());
+    if (round % 3 == 0)
+      EXPECT_EQ(ask(client, "get nothi", 0), "");
+    else
+      EXPECT_EQ(ask(client, "set k 0 0 " + bytes + "\r\n" + value + "\r\nget k\r\n", 8), "STORED\r\n");
+    if (round % 2 == 0) EXPECT_EQ(::send(client, "quit\r\n", 6, MSG_NOSIGNAL), 6);
+    close(client);
+  }
+  wait_until_gone();
+}
+
+INSTANTIATE_TEST_SUITE_P(io, worker_test, ::testing::Values(io_kind::epoll, io_kind::uring),
+                         [](const auto& kind) { return kind.param == io_kind::epoll ? "epoll" : "uring"; });
 
 }  // namespace
 }  // namespace scoot::server

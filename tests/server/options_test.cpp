@@ -38,6 +38,13 @@ TEST(options, listen_on_this_machine_only_unless_told) {
   EXPECT_TRUE(o.unix_socket.empty());
 }
 
+TEST(options, choose_the_way_of_waiting) {
+  EXPECT_EQ(accepted({}).io, io_kind::automatic);
+  EXPECT_EQ(accepted({"--io=epoll"}).io, io_kind::epoll);
+  EXPECT_EQ(accepted({"--io", "uring"}).io, io_kind::uring);
+  EXPECT_FALSE(parse({"--io=select"}).run);
+}
+
 TEST(options, take_short_and_long_names) {
   const server_options o = accepted({"-p", "2222", "-m", "100", "-I", "2m",       "-c", "50",     "-t", "2", "-R", "7",
                                      "-b", "9",    "-M", "-vv", "-P", "/tmp/pid", "-u", "nobody", "-U", "0", "-d"});
