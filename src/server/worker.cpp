@@ -62,6 +62,7 @@ void worker::run(std::promise<bool> started) noexcept {
     turn_.clear();
   }
   while (!connections_.empty()) forget(*connections_.back());
+  if (entered) loop_->wait(0);  // lets go of their sockets, which a loop that receives holds
 }
 
 void worker::handle(const loop_event& event) noexcept {
