@@ -338,9 +338,10 @@ void* heap_impl::allocate_small(shelf& s, work_left& work) noexcept {
     // The heap has to grow.
     if (!target_kept) {
       target_kept = true;
-      if (over_target(os_page_)) {
+      const std::size_t growth = std::max<std::size_t>(os_page_, s.slot);
+      if (over_target(growth)) {
         if (void* block = spill(s)) return block;
-        keep_target(os_page_, work);
+        keep_target(growth, work);
         continue;
       }
     }

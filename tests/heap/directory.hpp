@@ -77,6 +77,17 @@ class directory {
     at.clear();
   }
 
+  // Gives a live block another index, whose place must be empty.
+  void rename(std::size_t from, std::size_t to) {
+    std::uint32_t header[2];
+    std::memcpy(header, at[from], sizeof header);
+    header[0] = static_cast<std::uint32_t>(to);
+    std::memset(at[from], fill_of(header[0]), header[1]);
+    std::memcpy(at[from], header, sizeof header);
+    at[to] = at[from];
+    at[from] = nullptr;
+  }
+
   // Whether the block holds what allocate wrote.
   [[nodiscard]] bool intact(std::size_t index) const {
     std::uint32_t header[2];
