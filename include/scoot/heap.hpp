@@ -114,8 +114,9 @@ struct heap_stats {
   std::uint64_t blocks_moved = 0;     // ever
   std::uint64_t bytes_moved = 0;
   std::uint64_t blocks_dropped = 0;
-  std::uint64_t blocks_kept = 0;  // times a mover answered keep
-  std::uint64_t failures = 0;     // allocations that returned null
+  std::uint64_t blocks_kept = 0;      // times a mover answered keep
+  std::uint64_t blocks_examined = 0;  // times compaction looked at a block to see whether it can be moved
+  std::uint64_t failures = 0;         // allocations that returned null
 };
 
 class SCOOT_EXPORT heap {

@@ -200,9 +200,10 @@ typedef struct scoot_stats {
   uint64_t blocks_moved;    /* ever */
   uint64_t bytes_moved;
   uint64_t blocks_dropped;
-  uint64_t blocks_kept; /* times a mover answered SCOOT_KEEP */
-  uint64_t failures;    /* allocations that returned NULL */
-  uint64_t reserved[8];
+  uint64_t blocks_kept;     /* times a mover answered SCOOT_KEEP */
+  uint64_t failures;        /* allocations that returned NULL */
+  uint64_t blocks_examined; /* times compaction looked at a block to see whether it can be moved */
+  uint64_t reserved[7];
 } scoot_stats;
 
 SCOOT_EXPORT scoot_stats scoot_heap_stats(const scoot_heap* heap);

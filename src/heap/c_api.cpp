@@ -214,6 +214,7 @@ scoot_stats scoot_heap_stats(const scoot_heap* heap) {
   result.bytes_moved = stats.bytes_moved;
   result.blocks_dropped = stats.blocks_dropped;
   result.blocks_kept = stats.blocks_kept;
+  result.blocks_examined = stats.blocks_examined;
   result.failures = stats.failures;
   return result;
 }

@@ -23,6 +23,7 @@ constexpr std::size_t waste_bytes_min = std::size_t{64} << 10;
 constexpr std::size_t period_bytes_min = std::size_t{1} << 20;
 constexpr double regrowth_much = 1.0 / 16;  // bytes grown again per byte allocated
 constexpr double regrowth_little = 1.0 / 64;
+constexpr std::size_t joined_per_gained = 64;  // bytes that compact() moves at most to join part-used pages
 constexpr std::size_t tolerated_bytes_min = std::size_t{256} << 10;
 constexpr std::size_t tolerated_bytes_max = std::size_t{2} << 20;
 constexpr unsigned blocks_a_clock_check = 16;
@@ -218,6 +219,7 @@ bool heap_impl::anchor(shelf& s, stop_reason why) noexcept {
   s.stuck_why = why;
   s.stuck_holes = s.holes;
   s.stuck_unpins = unpins_;
+  s.stuck_frees = ~std::uint64_t{0};
   return false;
 }
 
@@ -250,6 +252,7 @@ std::size_t heap_impl::lower(shelf& s, std::size_t goal, work_left& work) noexce
       s.take_hole(top, index);
     } else {
       if (s.holes == 0 || s.stuck) break;
+      ++blocks_examined_;
       if (!s.movable || is_pinned(top, s.slot_address(top, index))) {
         if (anchor(s, stop_reason::pinned)) continue;
         break;
@@ -268,6 +271,91 @@ std::size_t heap_impl::lower(shelf& s, std::size_t goal, work_left& work) noexce
 
 // --- compact ------------------------------------------------------------------------------------------------------
 
+// Pages whose last blocks could not be moved once, and now can, have fresh slots above them, which are no holes. What
+// of them is resident in vain; `live` is what would have to move at most.
+std::size_t heap_impl::partial_waste(const shelf& s, std::size_t& live) const noexcept {
+  std::size_t waste = 0;
+  live = 0;
+  if (s.partial == 0 || !s.movable) return 0;
+  for (std::uint32_t i = 0; i < s.page_count; ++i) {
+    const page_info* page = s.pages[i];
+    const std::uint32_t fresh = s.fresh_of(page);
+    if (page->pins != 0 || fresh == s.capacity_of(page)) continue;
+    waste += page->resident_end - page->start - std::size_t{fresh} * s.slot;
+    live += std::size_t{fresh} * s.slot;
+  }
+  return waste;
+}
+
+bool heap_impl::worth_joining(std::size_t waste, std::size_t live) const noexcept {
+  return waste >= 2 * os_page_ && waste >= live / joined_per_gained;
+}
+
+// Moves the blocks of such pages together, the emptiest page's into the fresh slots of the fullest. False: the work is
+// spent.
+bool heap_impl::join_partial(shelf& s, work_left& work) noexcept {
+  std::uint32_t into = s.sort_partial();
+  while (into + 1 < s.page_count) {
+    page_info* to = s.pages[into];
+    page_info* top = s.top();
+    const std::uint32_t fresh = s.slot_index(top, s.bump);
+    if (to->fresh == s.capacity_of(to)) {
+      ++into;
+      continue;
+    }
+    if (fresh == 0) {
+      s.pop();
+      release_shelf_page(s, top);
+      continue;
+    }
+    if (!work.allows(s.slot)) return false;
+    const std::size_t end = to->start + (std::size_t{to->fresh} + 1) * s.slot;
+    while (end > to->resident_end && pool_.room() < s.slot + os_page_ && pool_.idle_bytes() != 0) {
+      const std::size_t given = pool_.trim_some(s.slot + os_page_, 0);  // here, where it is counted
+      if (given == 0) break;
+      trimmed_bytes_ += given;
+    }
+    if (!extend_resident(to, end)) break;
+    work.spend(s.slot);
+    ++blocks_examined_;
+    const verdict answer = call_mover(s.kind, s.slot_address(top, fresh - 1), s.slot_address(to, to->fresh), s.slot);
+    if (answer == verdict::keep) {
+      blocked_ = stop_reason::refused;
+      break;
+    }
+    if (answer == verdict::moved && ++to->fresh == s.capacity_of(to)) --s.partial;
+    s.bump -= s.slot;
+  }
+  return true;
+}
+
+// False: the work is spent.
+bool heap_impl::compact_shelf(shelf& s, work_left& work) noexcept {
+  const bool pinned = s.stuck && s.stuck_why == stop_reason::pinned;
+  if (pinned && s.stuck_unpins == unpins_ && s.stuck_frees == frees_) {
+    if (blocked_ != stop_reason::refused) blocked_ = stop_reason::pinned;
+    return true;
+  }
+  const std::uint64_t frees = frees_;
+  unstick(s);
+  bool spent = false;
+  if (gain_of(s) >= os_page_) {
+    lower(s, ~std::size_t{0}, work);
+    if (s.stuck) s.stuck_frees = frees;
+    spent = s.holes != 0 && !s.stuck && gain_of(s) >= os_page_;
+  }
+  std::size_t live = 0;
+  if (s.partial != 0 && s.holes == 0 && !spent) {
+    const std::size_t waste = partial_waste(s, live);
+    if (worth_joining(waste, live)) spent = !join_partial(s, work);
+  }
+  if (page_info* top = s.top()) {
+    trim_resident(top, static_cast<std::size_t>(s.bump - top->base));
+    s.limit = top->base + top->resident_end;
+  }
+  return !spent;
+}
+
 compaction heap_impl::compact_all(const effort& e) noexcept {
   if constexpr (SCOOT_CHECK_LEVEL >= 1) check_outside_mover("compact");
   const bool timed = e.time_max != std::chrono::nanoseconds::max();
@@ -282,15 +370,7 @@ compaction heap_impl::compact_all(const effort& e) noexcept {
   victim_ = nullptr;
   bool spent = false;
   for (std::uint32_t i = 0; i < shelves_.size() && !spent; ++i) {
-    shelf& s = *shelves_[i];
-    unstick(s);
-    if (gain_of(s) < os_page_) continue;
-    lower(s, ~std::size_t{0}, work);
-    if (page_info* top = s.top()) {
-      trim_resident(top, static_cast<std::size_t>(s.bump - top->base));
-      s.limit = top->base + top->resident_end;
-    }
-    spent = s.holes != 0 && !s.stuck && gain_of(s) >= os_page_;
+    spent = !compact_shelf(*shelves_[i], work);
   }
   for (large_page* page : large_.pages()) page->failed_at = ~std::uint32_t{0};
   while (!spent) {
@@ -325,6 +405,12 @@ compaction heap_impl::compact_all(const effort& e) noexcept {
 forecast heap_impl::make_forecast() const noexcept {
   forecast f;
   for (const shelf* s : shelves_) {
+    std::size_t partial_live = 0;
+    const std::size_t waste = partial_waste(*s, partial_live);
+    if (worth_joining(waste, partial_live)) {
+      f.bytes_to_gain += base::round_down(waste, os_page_);
+      f.bytes_to_move += partial_live;
+    }
     const std::size_t gain = gain_of(*s);
     if (gain < os_page_) continue;
     if (!s->movable) {

@@ -126,6 +126,10 @@ class heap_impl final : public heap {
   std::size_t lower(shelf& s, std::size_t goal, work_left& work) noexcept;
   std::size_t lower_and_trim(shelf& s, std::size_t goal, work_left& work) noexcept;
   bool anchor(shelf& s, stop_reason why) noexcept;
+  [[nodiscard]] std::size_t partial_waste(const shelf& s, std::size_t& live) const noexcept;
+  [[nodiscard]] bool worth_joining(std::size_t waste, std::size_t live) const noexcept;
+  bool join_partial(shelf& s, work_left& work) noexcept;
+  bool compact_shelf(shelf& s, work_left& work) noexcept;
   verdict call_mover(std::uint8_t kind_index, void* from, void* to, std::size_t size) noexcept;
   move_result move_top(shelf& s, page_info* top, std::uint32_t index, work_left& work) noexcept;
 
@@ -204,6 +208,7 @@ class heap_impl final : public heap {
   std::uint64_t bytes_moved_ = 0;
   std::uint64_t blocks_dropped_ = 0;
   std::uint64_t blocks_kept_ = 0;
+  std::uint64_t blocks_examined_ = 0;
   std::uint64_t failures_ = 0;
 };
 

@@ -33,6 +33,7 @@ heap_stats heap_impl::get_stats() const noexcept {
   s.bytes_moved = bytes_moved_;
   s.blocks_dropped = blocks_dropped_;
   s.blocks_kept = blocks_kept_;
+  s.blocks_examined = blocks_examined_;
   s.failures = failures_;
   return s;
 }

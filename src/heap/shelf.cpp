@@ -124,6 +124,18 @@ bool shelf::raise_partial() noexcept {
   return true;
 }
 
+std::uint32_t shelf::sort_partial() noexcept {
+  leave_top();
+  const auto fillable = [this](const page_info* page) { return page->pins == 0 && page->fresh < capacity_of(page); };
+  page_info** end = pages + page_count;
+  page_info** first = std::partition(pages, end, [&](const page_info* page) { return !fillable(page); });
+  std::sort(first, end, [](const page_info* a, const page_info* b) { return a->fresh > b->fresh; });
+  for (std::uint32_t at = 0; at < page_count; ++at) pages[at]->position = at;
+  anchored = 0;
+  enter_top();
+  return static_cast<std::uint32_t>(first - pages);
+}
+
 void shelf::swap_pages(std::uint32_t a, std::uint32_t b) noexcept {
   if (a == b) return;
   std::swap(pages[a], pages[b]);

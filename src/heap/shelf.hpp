@@ -55,6 +55,7 @@ struct shelf {
   stop_reason stuck_why = stop_reason::done;
   std::uint64_t stuck_holes = 0;   // holes when it got stuck
   std::uint64_t stuck_unpins = 0;  // the heap's counter when it last anchored or forgot its anchors
+  std::uint64_t stuck_frees = 0;   // the heap's counter when a compaction began that found it stuck, all of it
 
   [[nodiscard]] page_info* top() const noexcept { return page_count == 0 ? nullptr : pages[page_count - 1]; }
   [[nodiscard]] std::uint32_t slot_index(const page_info* page, const void* block) const noexcept {
@@ -98,6 +99,9 @@ struct shelf {
   bool anchor_top() noexcept;
   // Makes a page with fresh slots the top, if the shelf has one.
   bool raise_partial() noexcept;
+  // Orders the pages of a shelf without holes: full ones and those with pins first, then the others with fresh slots,
+  // the emptiest last. Returns the position of the first of these.
+  std::uint32_t sort_partial() noexcept;
 
  private:
   void swap_pages(std::uint32_t a, std::uint32_t b) noexcept;

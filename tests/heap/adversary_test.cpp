@@ -179,6 +179,7 @@ class adversary : public ::testing::TestWithParam<arena> {
     ASSERT_TRUE(o->ready());
     at.played->play(*o, smallest_for(at.live_max), [&](const char* when) { end(*o, when); });
     EXPECT_EQ(o->refused(), 0U);
+    EXPECT_EQ(o->overspent(), 0U);
     EXPECT_TRUE(o->blocks().all_intact());
     o->get_heap().verify();
     EXPECT_GE(o->live_peak(), at.live_max - 8 * kib) << "the program must use what it may";

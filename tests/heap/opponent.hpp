@@ -61,7 +61,7 @@ class opponent {
  public:
   // A heap with a budget of `budget_bytes` for a program that has at most `live_max` usable bytes at once.
   opponent(std::size_t budget_bytes, std::size_t live_max, const heap_options& options = {})
-      : live_max_(live_max), pool_(page_pool::create({budget_bytes, 0, 0})) {
+      : options_(options), live_max_(live_max), pool_(page_pool::create({budget_bytes, 0, 0})) {
     heap_ = pool_ == nullptr ? nullptr : heap::create(*pool_, options);
     if (heap_ != nullptr) kind_ = blocks_.add_kind(*heap_);
   }
@@ -80,13 +80,16 @@ class opponent {
   // Times that an allocation had to be tried again after compact().
   [[nodiscard]] std::size_t compactions() const { return compactions_; }
 
+  // Allocations that moved more than they may.
+  [[nodiscard]] std::size_t overspent() const { return overspent_; }
+
   // False if that would be more than live_max, or the heap refused.
   bool allocate(std::size_t size) {
     if (live_ + size > live_max_) return false;
-    if (blocks_.allocate(*heap_, kind_, size) < 0) {
+    if (!allocate_once(size)) {
       heap_->compact();
       ++compactions_;
-      if (blocks_.allocate(*heap_, kind_, size) < 0) {
+      if (!allocate_once(size)) {
         ++refused_;
         return false;
       }
@@ -144,12 +147,21 @@ class opponent {
   [[nodiscard]] std::uint64_t next() { return (random_ = random_ * 6364136223846793005U + 1442695040888963407U) >> 33; }
 
  private:
+  bool allocate_once(std::size_t size) {
+    const std::size_t moved = blocks_.bytes_moved;
+    const bool got = blocks_.allocate(*heap_, kind_, size) >= 0;
+    if (blocks_.bytes_moved - moved > options_.move_bytes_max + size) ++overspent_;
+    return got;
+  }
+
+  heap_options options_;
   std::size_t live_max_;
   std::uint64_t asked_ever_ = 0;
   std::size_t live_ = 0;
   std::size_t live_peak_ = 0;
   std::size_t refused_ = 0;
   std::size_t compactions_ = 0;
+  std::size_t overspent_ = 0;
   std::uint64_t random_ = 42;
   directory blocks_;
   std::unique_ptr<page_pool> pool_;

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: MIT
+//
+// Goal: work that gains nothing is not done, or not twice: a heap whose blocks are pinned, refuse or have no mover
+// costs its program nothing, however often it allocates or compacts. Method: counters, not time: mover calls, blocks
+// looked at (heap_stats::blocks_examined) and calls of the OS.
+#include <gtest/gtest.h>
+
+#include <vector>
+
+#include "directory.hpp"
+#include "os/os.hpp"
+#include "scoot/heap.hpp"
+#include "scoot/page_pool.hpp"
+
+namespace scoot::testing {
+namespace {
+
+class effort_test : public heap_fixture {
+ protected:
+  static constexpr int often = 1000;
+
+  // Many pages, of which a tenth of each is live, and nothing moved yet.
+  void make_holey(std::size_t size = 400) {
+    heap_options options;
+    options.waste_target = 1;
+    make(64 * mib, options);
+    for (std::size_t i = 0; i < 16 * mib / size; ++i) ASSERT_GE(blocks.allocate(*h, k, size), 0);
+    thin_out(10);
+  }
+
+  void pin_all() {
+    for (std::byte* block : blocks.at) {
+      if (block == nullptr) continue;
+      ASSERT_TRUE(h->pin(block));
+    }
+  }
+
+  [[nodiscard]] std::uint64_t examined() const { return h->stats().blocks_examined; }
+};
+
+TEST_F(effort_test, compacting_what_is_pinned_again_and_again_looks_at_no_block) {
+  make_holey();
+  pin_all();
+  ASSERT_EQ(h->compact().why, stop_reason::pinned);
+  const std::uint64_t before = examined();
+  EXPECT_GT(before, 0U);
+  EXPECT_LE(before, h->stats().pages);
+  const std::uint64_t calls = os::calls_made();
+  for (int i = 0; i < often; ++i) ASSERT_EQ(h->compact().why, stop_reason::pinned);
+  EXPECT_EQ(examined(), before);
+  EXPECT_EQ(os::calls_made(), calls);
+  EXPECT_EQ(blocks.asked, 0U);
+}
+
+TEST_F(effort_test, one_unpin_or_one_free_is_enough_to_look_again) {
+  make_holey();
+  pin_all();
+  ASSERT_EQ(h->compact().why, stop_reason::pinned);
+  std::uint64_t before = examined();
+  h->unpin(blocks.at[0]);
+  h->compact();
+  EXPECT_GT(examined(), before);
+  before = examined();
+  blocks.free(*h, 0);
+  h->compact();
+  EXPECT_GT(examined(), before);
+  for (std::size_t i = 1; i < blocks.at.size(); ++i) {
+    if (blocks.at[i] != nullptr) h->unpin(blocks.at[i]);
+  }
+  EXPECT_EQ(h->compact().why, stop_reason::done);
+  EXPECT_LE(h->stats().held_bytes, h->stats().live_bytes + 3 * pool->page_bytes());
+}
+
+TEST_F(effort_test, compacting_blocks_without_a_mover_looks_at_no_block_twice) {
+  make(32 * mib);
+  const kind still = h->add_kind({});
+  std::vector<void*> fixed;
+  for (int i = 0; i < 20000; ++i) fixed.push_back(h->allocate(still, 500));
+  for (std::size_t i = 0; i < fixed.size(); ++i) {
+    if (i % 10 != 0) h->free(fixed[i]);
+  }
+  ASSERT_EQ(h->compact().why, stop_reason::pinned);
+  const std::uint64_t before = examined();
+  const std::uint64_t calls = os::calls_made();
+  for (int i = 0; i < often; ++i) ASSERT_EQ(h->compact().why, stop_reason::pinned);
+  EXPECT_EQ(examined(), before);
+  EXPECT_EQ(os::calls_made(), calls);
+}
+
+TEST_F(effort_test, a_compaction_asks_a_mover_that_refuses_once_a_page) {
+  make_holey();
+  blocks.answer = [](std::uint32_t) { return verdict::keep; };
+  for (int i = 0; i < 10; ++i) {
+    blocks.asked = 0;
+    const std::uint64_t before = examined();
+    ASSERT_EQ(h->compact().why, stop_reason::refused);
+    EXPECT_LE(blocks.asked, h->stats().pages);
+    EXPECT_LE(examined() - before, h->stats().pages);
+  }
+}
+
+// A heap far over its waste target and full up to its budget, whose program goes on with another size.
+TEST_F(effort_test, allocations_ask_a_mover_that_refuses_only_once_until_something_changes) {
+  make(24 * mib);
+  for (std::size_t i = 0; i < 16 * mib / 400; ++i) ASSERT_GE(blocks.allocate(*h, k, 400), 0);
+  thin_out(10);
+  blocks.answer = [](std::uint32_t) { return verdict::keep; };
+  const std::size_t pages = h->stats().pages;
+  std::size_t got = 0;
+  for (int i = 0; i < 40000; ++i) got += blocks.allocate(*h, k, 250) >= 0 ? 1 : 0;
+  EXPECT_GT(got, 1000U);
+  EXPECT_LT(got, 40000U) << "the budget must have been reached";
+  EXPECT_LE(blocks.asked, 2 * pages);
+  EXPECT_LE(examined(), 2 * pages + got / 100);
+  EXPECT_TRUE(blocks.all_intact());
+}
+
+TEST_F(effort_test, allocations_in_a_heap_of_pinned_blocks_look_at_each_page_once) {
+  make(24 * mib);
+  for (std::size_t i = 0; i < 16 * mib / 400; ++i) ASSERT_GE(blocks.allocate(*h, k, 400), 0);
+  thin_out(10);
+  pin_all();
+  const std::size_t pages = h->stats().pages;
+  for (int i = 0; i < 40000; ++i) (void)blocks.allocate(*h, k, 250);
+  EXPECT_EQ(blocks.asked, 0U);
+  EXPECT_LE(examined(), 2 * pages);
+}
+
+TEST_F(effort_test, free_pin_unpin_and_changes_of_the_budget_look_at_no_block) {
+  make_holey();
+  const std::uint64_t before = examined();
+  pin_all();
+  ASSERT_TRUE(pool->set_budget(8 * mib));
+  ASSERT_TRUE(pool->set_budget(80 * mib));
+  pool->trim();
+  (void)h->estimate();
+  for (std::byte* block : blocks.at) {
+    if (block != nullptr) h->unpin(block);
+  }
+  blocks.free_all(*h);
+  EXPECT_EQ(examined(), before);
+  EXPECT_EQ(blocks.asked, 0U);
+}
+
+}  // namespace
+}  // namespace scoot::testing
