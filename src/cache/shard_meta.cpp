@@ -107,6 +107,7 @@ progress shard::store_meta(const hashed_key& k, std::string_view value, const st
   if (extends) {
     if (!s && extras.create) {
       status = cache_status::ok;
+      as.mode = store_mode::set;
       ready = nullptr;  // the caller keeps the block of an append
     } else if (s && extras.expect && *extras.expect != 0 && !has_unique(s.get(), *extras.expect)) {
       ++counts_.cas_badval;

@@ -157,7 +157,8 @@ void shard::fill(item it, std::string_view key, std::size_t value_bytes, const s
   it.format(key, value_bytes, fields);
   if (fields.flags) it.set_flags(options.flags);
   if (fields.expiry) it.set_expires_at(options.expires_at);
-  if (fields.cas) it.set_cas(cas_for(options));
+  const bool extends = options.mode == store_mode::append || options.mode == store_mode::prepend;
+  if (fields.cas && !extends) it.set_cas(cas_for(options));  // of what is appended only the value is of use
   if (fields.notes) {
     it.set_notes(options.extras->binary_key ? item::note_binary_key : 0);
     it.set_used_at(options_.time->now());

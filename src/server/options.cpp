@@ -17,7 +17,7 @@ namespace {
 
 constexpr const char* help_text = R"(usage: scootd [options]
 
-A cache server that speaks memcached's text protocol and keeps its items in a heap that never fragments.
+A cache server that speaks memcached's protocols and keeps its items in a heap that never fragments.
 
 where to listen
   -p, --port=N              TCP port (default 11211; -1: any free one)
@@ -32,6 +32,15 @@ memory
   -m, --memory-limit=N      MiB for everything the cache holds, its bookkeeping included (default 64)
   -I, --max-item-size=N     largest item: bytes, or with a suffix k or m (default 1m; 1k to 1024m, half of -m at most)
   -M, --disable-evictions   refuse to store when memory is full, instead of evicting
+
+protocol
+  -B, --protocol=NAME       ascii, binary or auto, which goes by a client's first byte (default auto)
+  -C, --disable-cas         items have no cas unique
+  -F, --disable-flush-all   flush_all is refused
+  -A, --enable-shutdown     the command shutdown ends the server
+  -Y, --auth-file=PATH      text clients must say a name and password of this file's lines name:password
+  -S, --enable-sasl         binary clients must, by SASL PLAIN, and no others are heard; the file's path is in the
+                            environment as MEMCACHED_SASL_PWDB
 
 load
   -t, --threads=N           worker threads (default 4)
@@ -135,7 +144,9 @@ struct raw_options {
   std::string port = "11211", udp_port = "0", unix_mask = "700", memory = "64", item = "1m";
   std::string connections = "1024", threads = "4", requests = "100", backlog = "1024", io = "auto";
   std::vector<std::string> listen;
-  bool help = false, version = false, no_evictions = false;
+  std::string protocol = "auto";
+  bool help = false, version = false, no_evictions = false, no_cas = false, no_flush = false;
+  bool protocol_given = false;
 };
 
 void declare(CLI::App& app, raw_options& raw, server_options& options) {
@@ -152,6 +163,12 @@ void declare(CLI::App& app, raw_options& raw, server_options& options) {
   app.add_option("-m,--memory-limit", raw.memory)->multi_option_policy(last);
   app.add_option("-I,--max-item-size", raw.item)->multi_option_policy(last);
   app.add_flag("-M,--disable-evictions", raw.no_evictions);
+  app.add_option("-B,--protocol", raw.protocol)->multi_option_policy(last);
+  app.add_flag("-C,--disable-cas", raw.no_cas);
+  app.add_flag("-F,--disable-flush-all", raw.no_flush);
+  app.add_flag("-A,--enable-shutdown", options.shutdown_command);
+  app.add_option("-Y,--auth-file", options.auth_file)->multi_option_policy(last);
+  app.add_flag("-S,--enable-sasl", options.sasl);
   app.add_option("-t,--threads", raw.threads)->multi_option_policy(last);
   app.add_option("-c,--conn-limit", raw.connections)->multi_option_policy(last);
   app.add_option("-R,--max-reqs-per-event", raw.requests)->multi_option_policy(last);
@@ -168,6 +185,33 @@ unsigned octal(const std::string& text) {
   const auto [at, error] = std::from_chars(text.data(), end, value, 8);
   if (error != std::errc{} || at != end || value > 0777) refuse("-a: '", text, "' is not an octal access mask");
   return value;
+}
+
+// Names and passwords are asked for in one protocol, so the other must be switched off.
+void check_protocol(const raw_options& raw, server_options& options) {
+  options.cas = !raw.no_cas;
+  options.flush_enabled = !raw.no_flush;
+  if (raw.protocol == "ascii") {
+    options.protocol = protocol_choice::ascii;
+  } else if (raw.protocol == "binary") {
+    options.protocol = protocol_choice::binary;
+  } else if (raw.protocol != "auto") {
+    refuse("-B: '", raw.protocol, "' is not ascii, binary or auto");
+  }
+  const bool chosen = raw.protocol_given;
+  if (options.sasl) {
+    if (!options.auth_file.empty()) refuse("-S and -Y exclude each other: each is for one protocol");
+    if (chosen && options.protocol != protocol_choice::binary) {
+      refuse("-S: only binary clients can say who they are by SASL, so -B must be binary");
+    }
+    options.protocol = protocol_choice::binary;
+  }
+  if (!options.auth_file.empty()) {
+    if (chosen && options.protocol != protocol_choice::ascii) {
+      refuse("-Y: only text clients can say who they are so, so -B must be ascii");
+    }
+    options.protocol = protocol_choice::ascii;
+  }
 }
 
 void check(const raw_options& raw, server_options& options) {
@@ -192,6 +236,7 @@ void check(const raw_options& raw, server_options& options) {
     refuse("--io: '", raw.io, "' is none of auto, epoll, uring");
   }
   options.evict = !raw.no_evictions;
+  check_protocol(raw, options);
   if (!options.unix_socket.empty()) {
     if (!raw.listen.empty()) refuse("-s and -l exclude each other: a unix socket means no network");
     return;
@@ -219,6 +264,7 @@ parsed_options parse_options(int argc, const char* const* argv) {
       result.text.append("scootd " SCOOT_VERSION " (memcached protocol ").append(protocol_version).append(")\n");
       return result;
     }
+    raw.protocol_given = app.count("--protocol") != 0;
     check(raw, result.options);
     result.run = true;
   } catch (const CLI::ParseError& error) {

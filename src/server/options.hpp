@@ -28,6 +28,8 @@ struct listen_address {
   std::string port;  // decimal; "0": any free one
 };
 
+enum class protocol_choice : unsigned char { both, ascii, binary };
+
 struct server_options {
   std::vector<listen_address> listen;  // empty: none
   std::string unix_socket;             // a path; empty: none
@@ -40,7 +42,12 @@ struct server_options {
   int backlog = 1024;
   io_kind io = io_kind::automatic;
   bool evict = true;
-  bool cas = true;  // -C: items have no cas uniques
+  bool cas = true;                // items have uniques
+  bool flush_enabled = true;      // flush_all is allowed
+  bool shutdown_command = false;  // shutdown is
+  protocol_choice protocol = protocol_choice::both;
+  std::string auth_file;  // text clients say who they are, and are looked up here; empty: they need not
+  bool sasl = false;      // binary clients do, by SASL PLAIN
   bool daemonise = false;
   int verbosity = 0;
   std::string user;

@@ -159,9 +159,9 @@ parse_result parse_retrieval(verb v, std::string_view line, request& out) noexce
   return accepted;
 }
 
-parse_result parse_stats(std::string_view line, request& out) noexcept {
+parse_result parse_with_arguments(verb v, std::string_view line, request& out) noexcept {
   static_cast<void>(next_key(line));
-  out.command = verb::stats;
+  out.command = v;
   out.arguments = line;
   return accepted;
 }
@@ -203,7 +203,7 @@ parse_result parse_line(std::string_view line, request& out) noexcept {
       break;
     case 5:
       if (word == "touch") return parse_touch(w, out);
-      if (word == "stats") return parse_stats(line, out);
+      if (word == "stats") return parse_with_arguments(verb::stats, line, out);
       if (word == "watch") return refused(no_watch);
       break;
     case 6:
@@ -216,7 +216,7 @@ parse_result parse_line(std::string_view line, request& out) noexcept {
       if (word == "version") return simple(verb::version, out);
       break;
     case 8:
-      if (word == "shutdown") return simple(verb::shutdown, out);
+      if (word == "shutdown") return parse_with_arguments(verb::shutdown, line, out);
       break;
     case 9:
       if (word == "flush_all") return parse_flush_all(w, out);

@@ -68,10 +68,11 @@ enum class verb : unsigned char {
 struct request {
   verb command = verb::quit;
   bool noreply = false;
-  std::string_view key;        // of every command that has exactly one
-  std::string_view arguments;  // retrievals: the keys, to be taken by next_key(); stats: all after the word; meta: line
-  std::uint32_t flags = 0;     // stores
-  std::int32_t exptime = 0;    // stores, touch, gat, gats, flush_all: as sent
+  std::string_view key;  // of every command that has exactly one
+  std::string_view
+      arguments;  // retrievals: the keys, to be taken by next_key(); stats, shutdown: all after the word; meta: line
+  std::uint32_t flags = 0;        // stores
+  std::int32_t exptime = 0;       // stores, touch, gat, gats, flush_all: as sent
   std::uint32_t value_bytes = 0;  // stores: of the data block, without its end of line
   std::uint64_t number = 0;  // cas: the unique; increment, decrement: the delta; verbosity, memory_limit: the level
 };

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <cstdlib>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -14,6 +15,7 @@
 
 #include "scoot/cache.hpp"
 #include "scoot/version.h"
+#include "server/credentials.hpp"
 #include "server/listener.hpp"
 #include "server/log.hpp"
 #include "server/process.hpp"
@@ -75,6 +77,18 @@ void accept_until_signalled(server_state& state, listener& doors, event_loop& lo
   }
 }
 
+std::string load_users(const server_options& options, credentials& users) {
+  if (!options.auth_file.empty()) {
+    const std::string error = users.load(options.auth_file);
+    return error.empty() ? error : "-Y: " + error;
+  }
+  if (!options.sasl) return {};
+  const char* const path = std::getenv("MEMCACHED_SASL_PWDB");
+  if (path == nullptr) return "-S: MEMCACHED_SASL_PWDB must name a file of lines name:password";
+  const std::string error = users.load(path);
+  return error.empty() ? error : "-S: " + error;
+}
+
 int serve(const server_options& options, listener& doors, background& parent, int signals) {
   cache_options cache_wants;
   cache_wants.budget_bytes = options.memory_bytes;
@@ -84,6 +98,10 @@ int serve(const server_options& options, listener& doors, background& parent, in
   if (items == nullptr) return give_up("cannot make a cache of that size (-m)", status_os);
 
   server_state state(*items, options);
+  credentials users;
+  if (std::string error = load_users(options, users); !error.empty()) return give_up(error, status_usage);
+  if (!options.auth_file.empty()) state.text_users = &users;
+  if (options.sasl) state.sasl_users = &users;
   epoll_loop loop;
   std::vector<std::unique_ptr<worker>> workers;
   for (unsigned i = 0; i < options.threads; ++i) {

@@ -22,6 +22,11 @@
 
 namespace scoot::server {
 
+class credentials;
+struct binary_request;
+
+void end_this_process() noexcept;  // as SIGINT does
+
 // A counter that one thread raises and others read.
 class tally {
  public:
@@ -65,6 +70,14 @@ class server_state {
   std::atomic<std::uint64_t> accept_paused_us{0};
   std::atomic<std::uint32_t> flushed_at{0};  // uptime in seconds at the last flush_all
 
+  std::atomic<std::uint64_t> auth_commands{0};
+  std::atomic<std::uint64_t> auth_errors{0};
+
+  // Who may speak; null: anybody. Set before the first connection, and not owned.
+  const credentials* text_users = nullptr;
+  const credentials* sasl_users = nullptr;
+  void (*shut_down)() noexcept = &end_this_process;  // what the command does
+
   // One per worker thread; deque, so that they stay where they are.
   std::deque<worker_counters> counters;
 
@@ -80,7 +93,9 @@ class server_state {
   worker_totals at_reset_;
 };
 
-// Answers `stats` with these arguments, its last line included.
-void write_stats(server_state& state, std::string_view arguments, response_buffer& out) noexcept;
+// Answers `stats` with these arguments, its last line included; to a binary request if there is one. False, and nothing
+// is written, if there are no such statistics.
+[[nodiscard]] bool write_stats(server_state& state, std::string_view arguments, response_buffer& out,
+                               const binary_request* binary = nullptr) noexcept;
 
 }  // namespace scoot::server

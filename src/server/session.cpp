@@ -79,27 +79,26 @@ session_progress session::run(const session_context& with, std::string_view inpu
     }
     switch (phase_) {
       case phase::start:
-        if (static_cast<unsigned char>(input.front()) == 0x80) {
-          refuse_binary(with, input);
-          next = step::close;
-          break;
-        }
-        phase_ = phase::command;
-        [[fallthrough]];
+        next = begin(with, input);
+        break;
+      case phase::auth:
       case phase::command:
+      case phase::binary:
         if (commands_left == 0) {
           progress.status = session_status::turn_over;
           progress.used_bytes = static_cast<std::size_t>(input.data() - first);
           return progress;
         }
-        next = run_command(with, input);
+        next = phase_ == phase::command  ? run_command(with, input)
+               : phase_ == phase::binary ? run_binary(with, input)
+                                         : run_auth(with, input);
         if (next == step::again) --commands_left;
         break;
       case phase::retrieving:
         next = resume_retrieval(with, input);
         break;
       case phase::value:
-        next = receive_value(input);
+        next = receive_value(with, input);
         break;
       case phase::value_end:
         next = finish_value(with, input);
@@ -121,6 +120,19 @@ session_progress session::run(const session_context& with, std::string_view inpu
       progress.status = session_status::needs_input;
   }
   return progress;
+}
+
+// The first byte tells which protocol a client speaks.
+session::step session::begin(const session_context& with, std::string_view input) noexcept {
+  const protocol_choice speaks = with.state.options.protocol;
+  binary_ = static_cast<unsigned char>(input.front()) == binary_request_magic;
+  if (binary_ ? speaks == protocol_choice::ascii : speaks == protocol_choice::binary) {
+    if (binary_) refuse_binary(with, input);
+    return step::close;
+  }
+  needs_auth_ = (binary_ ? with.state.sasl_users : with.state.text_users) != nullptr;
+  phase_ = binary_ ? phase::binary : needs_auth_ ? phase::auth : phase::command;
+  return step::again;
 }
 
 session::step session::run_command(const session_context& with, std::string_view& input) noexcept {
@@ -167,11 +179,11 @@ session::step session::execute(const session_context& with, const request& what,
       break;
     }
     case verb::flush_all:
-      run_flush_all(with, what);
+      if (with.state.options.flush_enabled) flush(with, what.exptime > 0 ? expiry_of(what.exptime, items.now()) : 0);
+      reply(with, with.state.options.flush_enabled ? "OK\r\n" : "CLIENT_ERROR flush_all not allowed\r\n");
       break;
     case verb::verbosity:
-      with.state.verbosity.store(static_cast<int>(std::min<std::uint64_t>(what.number, 2)), std::memory_order_relaxed);
-      set_log_verbosity(with.state.verbosity.load(std::memory_order_relaxed));
+      set_verbosity(with, what.number);
       reply(with, "OK\r\n");
       break;
     case verb::memory_limit:
@@ -189,10 +201,10 @@ session::step session::execute(const session_context& with, const request& what,
       reply(with, "\r\n");
       break;
     case verb::stats:
-      write_stats(with.state, what.arguments, with.out);
+      if (!write_stats(with.state, what.arguments, with.out)) reply(with, reply_error);
       break;
     case verb::shutdown:
-      reply(with, "ERROR: shutdown not enabled\r\n");
+      next = shut_down(with, what.arguments);
       break;
     default:  // quit
       next = step::close;
@@ -252,12 +264,12 @@ session::step session::begin_value(const session_context& with, std::string_view
   return step::again;
 }
 
-session::step session::receive_value(std::string_view& input) noexcept {
-  const room to = value_room();
-  const std::size_t bytes = std::min(to.bytes, input.size());
-  std::memcpy(to.data, input.data(), bytes);
+session::step session::receive_value(const session_context& with, std::string_view& input) noexcept {
+  const std::size_t bytes = std::min(incoming_.value_bytes() - value_received_, input.size());
+  std::memcpy(incoming_.value() + value_received_, input.data(), bytes);
   input.remove_prefix(bytes);
   value_arrived(bytes);
+  if (binary_ && phase_ == phase::value_end) finish_binary_value(with);
   return step::again;
 }
 
@@ -287,7 +299,7 @@ session::step session::swallow(std::string_view& input) noexcept {
   const std::size_t bytes = std::min(swallow_bytes_, input.size());
   input.remove_prefix(bytes);
   swallow_bytes_ -= bytes;
-  if (swallow_bytes_ == 0) phase_ = phase::command;
+  if (swallow_bytes_ == 0) phase_ = binary_ ? phase::binary : phase::command;
   return step::again;
 }
 
@@ -349,7 +361,7 @@ void session::retrieve(const session_context& with, std::span<const std::string_
   const bool with_cas = verb_ == verb::gets || verb_ == verb::gats;
   pinned_item pinned;
   read_options options;
-  options.cas = with_cas;
+  options.cas = with_cas && with.state.options.cas;
   options.pinned = &pinned;
   options.pin_bytes_min = response_buffer::held_value_bytes_min;
   if (verb_ >= verb::gat) options.touch = expires_at_;
@@ -400,14 +412,30 @@ void session::run_arithmetic(const session_context& with, const request& what) n
   }
 }
 
-void session::run_flush_all(const session_context& with, const request& what) noexcept {
-  cache& items = with.state.items;
-  items.flush(what.exptime > 0 ? expiry_of(what.exptime, items.now()) : 0);
+void session::flush(const session_context& with, std::uint32_t at) noexcept {
+  with.state.items.flush(at);
   with.state.flushed_at.store(with.state.uptime_s(), std::memory_order_relaxed);
-  reply(with, "OK\r\n");
 }
 
-// The binary protocol is not spoken here: its clients get an answer of its form, status "unknown command", and the
+void session::set_verbosity(const session_context& with, std::uint64_t level) noexcept {
+  with.state.verbosity.store(static_cast<int>(std::min<std::uint64_t>(level, 2)), std::memory_order_relaxed);
+  set_log_verbosity(with.state.verbosity.load(std::memory_order_relaxed));
+}
+
+session::step session::shut_down(const session_context& with, std::string_view how) noexcept {
+  const std::string_view mode = next_key(how);
+  if (!with.state.options.shutdown_command) {
+    reply(with, "ERROR: shutdown not enabled\r\n");
+  } else if (mode.empty() || mode == "graceful") {
+    with.state.shut_down();
+    return step::close;
+  } else {
+    reply(with, "CLIENT_ERROR invalid shutdown mode\r\n");
+  }
+  return step::again;
+}
+
+// Where the binary protocol is switched off its clients get an answer of its form, status "unknown command", and the
 // connection ends.
 void session::refuse_binary(const session_context& with, std::string_view input) noexcept {
   constexpr std::string_view text = "binary protocol not supported";

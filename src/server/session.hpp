@@ -2,6 +2,7 @@
 //
 // session: what one client has said so far, and carrying it out. No I/O: bytes in, responses out.
 //
+//     start -> auth -> command, binary    by the first byte; auth only where names and passwords are asked for
 //     command --get...--> retrieving (only while a long list of keys waits for room in the output)
 //        |----set...----> value ----> value_end ----> command     (only when the block is large and not all here)
 //        |----too large-> swallowing -----------------^
@@ -22,6 +23,7 @@
 #include <string_view>
 
 #include "scoot/cache.hpp"
+#include "server/binary_protocol.hpp"
 #include "server/meta_protocol.hpp"
 #include "server/protocol.hpp"
 #include "server/response_buffer.hpp"
@@ -65,18 +67,21 @@ class session {
   // Where the next bytes of input belong if they are part of a large value; nowhere (0 bytes) otherwise.
   [[nodiscard]] room value_room() const noexcept {
     if (phase_ != phase::value) return {};
-    return {incoming_.value() + value_received_, incoming_.value_bytes() - value_received_};
+    // Nothing comes behind a binary value, so its last byte comes through run(), which finishes it.
+    const std::size_t last = binary_ ? 1 : 0;
+    return {incoming_.value() + value_received_, incoming_.value_bytes() - value_received_ - last};
   }
   // So many bytes were put into value_room().
   void value_arrived(std::size_t bytes) noexcept;
 
   // True if the client is not in the middle of something.
-  [[nodiscard]] bool idle() const noexcept { return phase_ <= phase::command; }
+  [[nodiscard]] bool idle() const noexcept { return phase_ <= phase::binary; }
 
  private:
-  enum class phase : unsigned char { start, command, retrieving, value, value_end, swallowing };
+  enum class phase : unsigned char { start, auth, command, binary, retrieving, value, value_end, swallowing };
   enum class step : unsigned char { again, needs_input, output_full, close };
 
+  step begin(const session_context& with, std::string_view input) noexcept;
   step run_command(const session_context& with, std::string_view& input) noexcept;
   step execute(const session_context& with, const request& what, std::string_view& input,
                std::size_t line_bytes) noexcept;
@@ -89,12 +94,14 @@ class session {
   step run_retrieval(const session_context& with, std::string_view keys, std::string_view& input,
                      std::size_t line_bytes) noexcept;
   void retrieve(const session_context& with, std::span<const std::string_view> keys) noexcept;
-  step receive_value(std::string_view& input) noexcept;
+  step receive_value(const session_context& with, std::string_view& input) noexcept;
   step finish_value(const session_context& with, std::string_view& input) noexcept;
   step swallow(std::string_view& input) noexcept;
   static void refuse_binary(const session_context& with, std::string_view input) noexcept;
   void run_arithmetic(const session_context& with, const request& what) noexcept;
-  void run_flush_all(const session_context& with, const request& what) noexcept;
+  static void flush(const session_context& with, std::uint32_t at) noexcept;
+  step shut_down(const session_context& with, std::string_view how) noexcept;
+  static void set_verbosity(const session_context& with, std::uint64_t level) noexcept;
   // session_meta.cpp
   step run_meta(const session_context& with, std::string_view line, std::string_view& input,
                 std::size_t line_bytes) noexcept;
@@ -109,12 +116,30 @@ class session {
   void meta_debug(const session_context& with, const meta_request& what) noexcept;
   void meta_reply(const session_context& with, std::string_view status, const meta_request& what) noexcept;
 
+  // session_binary.cpp
+  step run_auth(const session_context& with, std::string_view& input) noexcept;
+  step run_binary(const session_context& with, std::string_view& input) noexcept;
+  step binary_execute(const session_context& with, const binary_request& what) noexcept;
+  static void binary_get(const session_context& with, const binary_request& what) noexcept;
+  step binary_set(const session_context& with, const binary_request& what, std::string_view head,
+                  std::string_view& input, std::size_t frame_bytes) noexcept;
+  void finish_binary_value(const session_context& with) noexcept;
+  static void binary_stored(const session_context& with, const binary_request& what, cache_status status,
+                            const stored_item& stored) noexcept;
+  static void binary_arithmetic(const session_context& with, const binary_request& what) noexcept;
+  void binary_sasl(const session_context& with, const binary_request& what) noexcept;
+  static void binary_reply(const session_context& with, const binary_request& what, binary_status status,
+                           std::string_view value, std::uint64_t cas = 0) noexcept;
+  static void binary_error(const session_context& with, const binary_request& what, binary_status status) noexcept;
+
   void reply(const session_context& with, std::string_view text) noexcept;
   void reply_stored(const session_context& with, cache_status status, std::size_t value_bytes) noexcept;
 
   int id_ = 0;  // for messages
   phase phase_ = phase::start;
   bool noreply_ = false;
+  bool binary_ = false;
+  bool needs_auth_ = false;
   verb verb_ = verb::quit;        // of the command under way
   std::uint32_t expires_at_ = 0;  // gat, gats
   store_options store_options_;   // value

@@ -8,11 +8,13 @@
 
 #include <algorithm>
 #include <array>
+#include <csignal>
 #include <cstdio>
 #include <ctime>
 #include <vector>
 
 #include "scoot/cache.hpp"
+#include "server/binary_protocol.hpp"
 #include "server/decimal.hpp"
 #include "server/protocol.hpp"
 #include "server/server_state.hpp"
@@ -22,8 +24,9 @@ namespace {
 
 class stat_lines {
  public:
-  explicit stat_lines(response_buffer& out) noexcept : out_(out) {}
+  stat_lines(response_buffer& out, const binary_request* binary) noexcept : out_(out), binary_(binary) {}
   void add(std::string_view name, std::string_view value) noexcept {
+    if (binary_ != nullptr) return add_frame(name, value);
     out_.append("STAT ");
     out_.append(name);
     out_.append(" ");
@@ -40,10 +43,25 @@ class stat_lines {
                                     static_cast<long>(value.tv_usec));
     add(name, std::string_view(text, static_cast<std::size_t>(bytes)));
   }
-  void end() noexcept { out_.append("END\r\n"); }
+  void end() noexcept {
+    if (binary_ != nullptr) return add_frame({}, {});
+    out_.append("END\r\n");
+  }
 
  private:
+  void add_frame(std::string_view name, std::string_view value) noexcept {
+    char header[binary_header_bytes];
+    binary_response response;
+    response.key_bytes = static_cast<std::uint16_t>(name.size());
+    response.value_bytes = static_cast<std::uint32_t>(value.size());
+    write_binary_header(header, *binary_, response);
+    out_.append({header, sizeof header});
+    out_.append(name);
+    out_.append(value);
+  }
+
   response_buffer& out_;
+  const binary_request* binary_;
 };
 
 void write_server(const server_state& state, stat_lines& to) noexcept {
@@ -64,7 +82,8 @@ void write_server(const server_state& state, stat_lines& to) noexcept {
   to.add("connection_structures", connections);
 }
 
-void write_operations(const cache_stats& c, const worker_totals& totals, stat_lines& to) noexcept {
+void write_operations(const server_state& state, const cache_stats& c, const worker_totals& totals,
+                      stat_lines& to) noexcept {
   to.add("cmd_get", c.gets);
   to.add("cmd_set", c.sets);
   to.add("cmd_flush", c.flushes);
@@ -87,13 +106,15 @@ void write_operations(const cache_stats& c, const worker_totals& totals, stat_li
   to.add("touch_misses", c.touches - std::min(c.touches, c.touch_hits));
   to.add("store_too_large", c.store_too_large);
   to.add("store_no_memory", c.store_no_memory);
+  to.add("auth_cmds", state.auth_commands.load(std::memory_order_relaxed));
+  to.add("auth_errors", state.auth_errors.load(std::memory_order_relaxed));
 }
 
 void write_general(const server_state& state, stat_lines& to) noexcept {
   const cache_stats c = state.items.stats();
   const worker_totals totals = state.totals();
   write_server(state, to);
-  write_operations(c, totals, to);
+  write_operations(state, c, totals, to);
   to.add("bytes_read", totals.bytes_read);
   to.add("bytes_written", totals.bytes_written);
   to.add("limit_maxbytes", c.budget_bytes);
@@ -136,18 +157,20 @@ void write_settings(const server_state& state, stat_lines& to) noexcept {
   to.add("evictions", o.evict ? "on" : "off");
   to.add("domain_socket", o.unix_socket.empty() ? "NULL" : o.unix_socket);
   to.add("umask", mask.data());
-  to.add("shutdown_command", "no");
+  to.add("shutdown_command", o.shutdown_command ? "yes" : "no");
   to.add("num_threads", o.threads);
   to.add("detail_enabled", "no");
   to.add("reqs_per_event", o.requests_per_event);
-  to.add("cas_enabled", "yes");
+  to.add("cas_enabled", o.cas ? "yes" : "no");
   to.add("tcp_backlog", static_cast<std::uint64_t>(o.backlog));
-  to.add("binding_protocol", "ascii");
-  to.add("auth_enabled_sasl", "no");
-  to.add("auth_enabled_ascii", "no");
+  to.add("binding_protocol", o.protocol == protocol_choice::both    ? "auto-negotiate"
+                             : o.protocol == protocol_choice::ascii ? "ascii"
+                                                                    : "binary");
+  to.add("auth_enabled_sasl", o.sasl ? "yes" : "no");
+  to.add("auth_enabled_ascii", o.auth_file.empty() ? "no" : o.auth_file);
   to.add("item_size_max", o.item_bytes_max);
   to.add("maxconns_fast", "yes");
-  to.add("flush_enabled", "yes");
+  to.add("flush_enabled", o.flush_enabled ? "yes" : "no");
   to.add("dump_enabled", "no");
   to.add("idle_timeout", 0);
   to.add("ssl_enabled", "no");
@@ -235,9 +258,12 @@ void server_state::reset_totals() noexcept {
   at_reset_ = sum();
 }
 
-void write_stats(server_state& state, std::string_view arguments, response_buffer& out) noexcept {
+void end_this_process() noexcept { kill(getpid(), SIGINT); }
+
+bool write_stats(server_state& state, std::string_view arguments, response_buffer& out,
+                 const binary_request* binary) noexcept {
   const std::string_view what = next_key(arguments);
-  stat_lines lines(out);
+  stat_lines lines(out, binary);
   if (what.empty()) {
     write_general(state, lines);
   } else if (what == "settings") {
@@ -253,14 +279,19 @@ void write_stats(server_state& state, std::string_view arguments, response_buffe
     state.reset_totals();
     state.connections_total.store(0, std::memory_order_relaxed);
     state.connections_rejected.store(0, std::memory_order_relaxed);
-    out.append("RESET\r\n");
-    return;
-  } else {
+    if (binary == nullptr) {
+      out.append("RESET\r\n");
+      return true;
+    }
+  } else if (what == "cachedump" && binary == nullptr) {
     // As memcached says when dumps are switched off.
-    out.append(what == "cachedump" ? "CLIENT_ERROR stats cachedump not allowed\r\n" : reply_error);
-    return;
+    out.append("CLIENT_ERROR stats cachedump not allowed\r\n");
+    return true;
+  } else {
+    return false;
   }
   lines.end();
+  return true;
 }
 
 }  // namespace scoot::server

@@ -93,7 +93,8 @@ def as_root_options():
 class Server:
     """One server process. Use it as a context manager, or through ServerTest.server()."""
 
-    def __init__(self, *options, transport="tcp", nofile=None, bind=True):
+    def __init__(self, *options, transport="tcp", nofile=None, bind=True, text=True):
+        self.text = text  # False: it closes on clients that speak the text protocol
         self.options = [str(option) for option in options]
         self.transport = transport
         self.nofile = nofile
@@ -158,7 +159,10 @@ class Server:
             raise AssertionError("the server ended")
         try:
             with contextlib.closing(self.connect(timeout=5)) as client:
-                return client.request("version").startswith(b"VERSION ")
+                if not self.text:
+                    client.send(b"version\r\n")
+                    return client.closed()
+                return client.request("version").startswith((b"VERSION ", b"CLIENT_ERROR unauthenticated"))
         except OSError:
             return False
 

@@ -219,6 +219,7 @@ TEST(session, closes_when_told_and_on_what_cannot_be_a_command) {
 
 TEST(session, answers_the_binary_protocol_with_an_error_of_its_form) {
   session_world world;
+  world.options.protocol = protocol_choice::ascii;
   dialogue client(world);
   std::string request(24, '\0');
   request[0] = static_cast<char>(0x80);
