@@ -152,6 +152,7 @@ struct arena {
 };
 
 std::vector<arena> arenas(std::size_t largest) {
+  if (sizeof(void*) == 4) largest = std::min(largest, 64 * mib);  // the larger half of an address space
   if (address_sanitized || thread_sanitized) largest = 16 * mib;
   if (std::getenv("SCOOT_TEST_LONG") != nullptr) largest = 1024 * mib;
   std::vector<arena> all;

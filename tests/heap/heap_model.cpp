@@ -341,7 +341,7 @@ void heap_model::run_compact(const effort& e) {
   if (done.bytes_moved > e.bytes_max) fail("compact moved %zu bytes of at most %zu", done.bytes_moved, e.bytes_max);
   const std::size_t held_after = heap_->stats().held_bytes;
   // Part-used pages are joined a block at a time: where that stops, an OS page may be begun and another not yet empty.
-  const std::size_t begun = 4096 * (now_.blocks_kept + (done.why == stop_reason::effort_spent ? 1 : 0));
+  const std::size_t begun = 4096 * (done.blocks_kept + (done.why == stop_reason::effort_spent ? 1 : 0));
   if (held_after > held + begun) fail("compact raised the held bytes from %zu to %zu", held, held_after);
   // Of this pool's pages no other heap's: what it holds less went to the OS, and what a move first took came on top.
   const page_pool_stats after = pool_->stats();
