@@ -81,10 +81,10 @@ void thin_out(heap& h, directory& blocks, std::mt19937& random, unsigned keep) {
   const auto h = heap::create(*pool);
   if (h == nullptr) leave("no heap");
   const kind k = blocks.add_kind(*h);
-  for (const std::size_t size : {300U, 64U, 1000U, 5000U, 200U, 8000U, 700U, 3000U, 120U}) {
+  for (const std::size_t size : {300U, 64U, 1000U, 5000U, 200U, 7500U, 700U, 3000U, 120U}) {
     bool full = false;
     while (!full) {
-      const std::size_t mean = size - size / 4 + random() % (size / 2);
+      const std::size_t mean = size - size / 16 + random() % (size / 8);
       if (blocks.at.size() == blocks.at.capacity()) leave("table too small");
       if (blocks.allocate(*h, k, mean) >= 0) continue;
       h->compact();
