@@ -7,6 +7,7 @@
 // the heap is about to grow, or the effort), and what becomes of the memory above the new top (whole pages go to the
 // pool, for any shelf to take; OS pages of the top page go to the OS, in batches).
 #include <algorithm>
+#include <bit>
 #include <cstring>
 
 #include "base/bits.hpp"
@@ -27,6 +28,18 @@ constexpr std::size_t joined_per_gained = 64;  // bytes that compact() moves at 
 constexpr std::size_t tolerated_bytes_min = std::size_t{256} << 10;
 constexpr std::size_t tolerated_bytes_max = std::size_t{2} << 20;
 constexpr unsigned blocks_a_clock_check = 16;
+constexpr std::uint32_t fetch_bytes = 2048;
+constexpr std::uint32_t fetch_blocks_max = 8;
+constexpr std::size_t fetch_block_bytes = 512;
+constexpr std::size_t cache_line_bytes = 64;
+constexpr unsigned holes_between = 3;
+
+// Asks for the first bytes of a slot, so that they are in the cache when it is moved.
+template <bool ToWrite>
+void fetch(const char* slot, std::size_t bytes) noexcept {
+  for (std::size_t at = 0; at < std::min(bytes, fetch_block_bytes); at += cache_line_bytes)
+    __builtin_prefetch(slot + at, ToWrite ? 1 : 0);
+}
 
 }  // namespace
 
@@ -223,6 +236,30 @@ bool heap_impl::anchor(shelf& s, stop_reason why) noexcept {
   return false;
 }
 
+// A move spends most of its time waiting for memory, so we ask early for what the next moves will read and write.
+// These are the blocks below the top; `ahead` is the lowest slot asked for so far.
+void heap_impl::fetch_blocks(const shelf& s, const page_info* top, std::uint32_t index, std::uint32_t& ahead) noexcept {
+  std::uint32_t blocks = 1;
+  if (ahead > index) {
+    ahead = index;
+    blocks = std::clamp<std::uint32_t>(fetch_bytes / s.slot, 1, fetch_blocks_max);
+  }
+  while (blocks != 0 && ahead != 0) {
+    if (base::test_bit(top->hole_map, --ahead)) continue;
+    fetch<false>(s.slot_address(top, ahead), s.slot);
+    --blocks;
+  }
+}
+
+// And these the holes: one a few above that just filled, if the same word of the hole map has it.
+void heap_impl::fetch_hole(const shelf& s, const page_info* page, std::uint32_t index) noexcept {
+  std::uint64_t word = page->hole_map[index / 64];
+  for (unsigned i = 0; i < holes_between; ++i) word &= word - 1;
+  if (word == 0) return;
+  const std::uint32_t next = index / 64 * 64 + static_cast<std::uint32_t>(std::countr_zero(word));
+  fetch<true>(s.slot_address(page, next), s.slot);
+}
+
 // Asks the mover to move the block at the top into the lowest hole.
 heap_impl::move_result heap_impl::move_top(shelf& s, page_info* top, std::uint32_t index, work_left& work) noexcept {
   void* from = s.slot_address(top, index);
@@ -231,7 +268,10 @@ heap_impl::move_result heap_impl::move_top(shelf& s, page_info* top, std::uint32
   const verdict answer = call_mover(s.kind, from, s.slot_address(hole_page, hole_index), s.slot);
   work.spend(s.slot);
   if (answer == verdict::keep) return move_result::stays;
-  if (answer == verdict::moved) s.take_hole(hole_page, hole_index);
+  if (answer == verdict::moved) {
+    s.take_hole(hole_page, hole_index);
+    fetch_hole(s, hole_page, hole_index);
+  }
   return move_result::gone;
 }
 
@@ -239,7 +279,11 @@ heap_impl::move_result heap_impl::move_top(shelf& s, page_info* top, std::uint32
 std::size_t heap_impl::lower(shelf& s, std::size_t goal, work_left& work) noexcept {
   return_parked(s, 0);
   std::size_t lowered = 0;
+  const page_info* page = nullptr;
+  std::uint32_t ahead = 0;
   while (page_info* top = s.top()) {
+    if (top != page) ahead = ~std::uint32_t{0};
+    page = top;
     const std::uint32_t fresh = s.slot_index(top, s.bump);
     if (fresh == 0) {
       s.pop();
@@ -258,6 +302,7 @@ std::size_t heap_impl::lower(shelf& s, std::size_t goal, work_left& work) noexce
         break;
       }
       if (!work.allows(s.slot)) break;
+      fetch_blocks(s, top, index, ahead);
       if (move_top(s, top, index, work) == move_result::stays) {
         if (anchor(s, stop_reason::refused)) continue;
         break;

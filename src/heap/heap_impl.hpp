@@ -131,6 +131,8 @@ class heap_impl final : public heap {
   bool join_partial(shelf& s, work_left& work) noexcept;
   bool compact_shelf(shelf& s, work_left& work) noexcept;
   verdict call_mover(std::uint8_t kind_index, void* from, void* to, std::size_t size) noexcept;
+  static void fetch_blocks(const shelf& s, const page_info* top, std::uint32_t index, std::uint32_t& ahead) noexcept;
+  static void fetch_hole(const shelf& s, const page_info* page, std::uint32_t index) noexcept;
   move_result move_top(shelf& s, page_info* top, std::uint32_t index, work_left& work) noexcept;
 
   // --- large_blocks.cpp
