@@ -7,6 +7,7 @@
 
 #include "heap_bench.hpp"
 #include "heap_child.hpp"
+#include "moves_bench.hpp"
 #include "report.hpp"
 #include "server_bench.hpp"
 
@@ -58,6 +59,20 @@ void add_heap_options(CLI::App& app, bench::heap_bench_options& o) {
   app.add_flag("--phases", o.phases, "show every phase of every run on stderr");
 }
 
+void add_moves_options(CLI::App& app, bench::moves_bench_options& o) {
+  app.add_option("--sizes", o.sizes, "sizes of blocks, in bytes")
+      ->delimiter(',')
+      ->capture_default_str()
+      ->check(CLI::Range(16, 8192));
+  app.add_option("--live-mib", o.live_mib, "MiB of blocks, of which half are freed; several times the caches")
+      ->capture_default_str()
+      ->check(CLI::Range(4, 16384));
+  app.add_option("--rounds", o.rounds, "rounds, of which the medians are shown")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 99));
+  app.add_option("--seed", o.seed, "seed of the first round")->capture_default_str();
+}
+
 void add_server_options(CLI::App& app, bench::server_bench_options& o) {
   app.add_option("--scootd", o.scootd, "the scootd to run (default: the one built beside this program)");
   app.add_option("--scootd-options", o.scootd_options, "more options for scootd, separated by spaces");
@@ -98,26 +113,30 @@ int main(int argc, char** argv) {
   app.add_flag("--smoke", smoke, "runs of seconds at small sizes that check plausibility");
   app.add_option("--json", json, "write the figures to this file, one array of flat objects");
   bench::heap_bench_options heap;
+  bench::moves_bench_options moves;
   bench::server_bench_options server;
   CLI::App* heap_command = app.add_subcommand("heap", "the relocating heap beside malloc implementations");
   CLI::App* speed_command = heap_command->add_subcommand("speed", "CPU time of allocate and free in hot loops");
+  CLI::App* moves_command = app.add_subcommand("moves", "blocks moved by the heap beside memcpy of the same blocks");
   CLI::App* server_command = app.add_subcommand("server", "scootd beside memcached");
   add_heap_options(*heap_command, heap);
   speed_command
       ->add_option("--processes", heap.processes, "fresh processes in which the first loop is repeated; 0: none")
       ->capture_default_str()
       ->check(CLI::Range(0, 1000));
+  add_moves_options(*moves_command, moves);
   add_server_options(*server_command, server);
-  for (CLI::App* command : {heap_command, speed_command, server_command}) command->fallthrough();
+  for (CLI::App* command : {heap_command, speed_command, moves_command, server_command}) command->fallthrough();
   app.footer("Without a name, all of them run.");
 
   CLI11_PARSE(app, argc, argv);
-  heap.smoke = server.smoke = smoke;
+  heap.smoke = moves.smoke = server.smoke = smoke;
   const bool all = app.get_subcommands().empty();
   bench::json_rows rows;
   int status = 0;
   if (all || (heap_command->parsed() && !speed_command->parsed())) status |= bench::run_heap_bench(heap, rows);
   if (all || speed_command->parsed()) status |= bench::run_speed_bench(heap, rows);
+  if (all || moves_command->parsed()) status |= bench::run_moves_bench(moves, rows);
   if (all || server_command->parsed()) status |= bench::run_server_bench(server, rows);
   if (!json.empty() && !bench::write_json(json, rows, command_line(argc, argv))) status |= 1;
   return status;
