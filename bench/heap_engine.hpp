@@ -145,6 +145,15 @@ class heap_engine {
     }
   }
 
+  // Held / live now.
+  [[nodiscard]] double bloat() const {
+    const std::size_t all = held_bytes();
+    return static_cast<double>(all - std::min(all, baseline_)) / static_cast<double>(table_.live_bytes());
+  }
+
+  // What a long run needs now and then; the totals stay.
+  void forget_phases() noexcept { phases_.clear(); }
+
   [[nodiscard]] const std::vector<phase_result>& phases() const noexcept { return phases_; }
   [[nodiscard]] const run_totals& totals() const noexcept { return totals_; }
   [[nodiscard]] const histogram& pauses() const noexcept { return pauses_; }

@@ -47,7 +47,7 @@ class histogram {
     return ((std::uint64_t{sub} + i % sub + 1) << shift) - 1;
   }
 
-  std::array<std::uint32_t, (64 - sub_bits + 1) * sub> counts_{};
+  std::array<std::uint64_t, (64 - sub_bits + 1) * sub> counts_{};
   std::uint64_t total_ = 0;
   std::uint64_t max_ = 0;
 };

@@ -10,6 +10,7 @@
 #include "moves_bench.hpp"
 #include "report.hpp"
 #include "server_bench.hpp"
+#include "soak_bench.hpp"
 
 namespace {
 
@@ -73,6 +74,15 @@ void add_moves_options(CLI::App& app, bench::moves_bench_options& o) {
   app.add_option("--seed", o.seed, "seed of the first round")->capture_default_str();
 }
 
+void add_soak_options(CLI::App& app, bench::soak_options& o) {
+  app.add_option("--minutes", o.minutes, "how long; hours are 60 each")
+      ->capture_default_str()
+      ->check(CLI::Range(0.01, 10'000.0));
+  app.add_option("--live-mib", o.live_mib, "live bytes, in MiB")->capture_default_str()->check(CLI::Range(8, 65536));
+  app.add_option("--seed", o.seed, "seed of the load")->capture_default_str();
+  app.add_flag("--leak", o.leak, "lose one part in 32 in every cycle, to see that it is noticed");
+}
+
 void add_server_options(CLI::App& app, bench::server_bench_options& o) {
   app.add_option("--scootd", o.scootd, "the scootd to run (default: the one built beside this program)");
   app.add_option("--scootd-options", o.scootd_options, "more options for scootd, separated by spaces");
@@ -114,10 +124,13 @@ int main(int argc, char** argv) {
   app.add_option("--json", json, "write the figures to this file, one array of flat objects");
   bench::heap_bench_options heap;
   bench::moves_bench_options moves;
+  bench::soak_options soak;
   bench::server_bench_options server;
   CLI::App* heap_command = app.add_subcommand("heap", "the relocating heap beside malloc implementations");
   CLI::App* speed_command = heap_command->add_subcommand("speed", "CPU time of allocate and free in hot loops");
   CLI::App* moves_command = app.add_subcommand("moves", "blocks moved by the heap beside memcpy of the same blocks");
+  CLI::App* soak_command =
+      app.add_subcommand("soak", "the heap under shifting load for long; its bloat must stay flat");
   CLI::App* server_command = app.add_subcommand("server", "scootd beside memcached");
   add_heap_options(*heap_command, heap);
   speed_command
@@ -125,18 +138,21 @@ int main(int argc, char** argv) {
       ->capture_default_str()
       ->check(CLI::Range(0, 1000));
   add_moves_options(*moves_command, moves);
+  add_soak_options(*soak_command, soak);
   add_server_options(*server_command, server);
-  for (CLI::App* command : {heap_command, speed_command, moves_command, server_command}) command->fallthrough();
-  app.footer("Without a name, all of them run.");
+  for (CLI::App* command : {heap_command, speed_command, moves_command, soak_command, server_command})
+    command->fallthrough();
+  app.footer("Without a name, all of them run but soak.");
 
   CLI11_PARSE(app, argc, argv);
-  heap.smoke = moves.smoke = server.smoke = smoke;
+  heap.smoke = moves.smoke = soak.smoke = server.smoke = smoke;
   const bool all = app.get_subcommands().empty();
   bench::json_rows rows;
   int status = 0;
   if (all || (heap_command->parsed() && !speed_command->parsed())) status |= bench::run_heap_bench(heap, rows);
   if (all || speed_command->parsed()) status |= bench::run_speed_bench(heap, rows);
   if (all || moves_command->parsed()) status |= bench::run_moves_bench(moves, rows);
+  if (soak_command->parsed()) status |= bench::run_soak(soak, rows);
   if (all || server_command->parsed()) status |= bench::run_server_bench(server, rows);
   if (!json.empty() && !bench::write_json(json, rows, command_line(argc, argv))) status |= 1;
   return status;
