@@ -72,9 +72,33 @@ void unread_bytes::release() noexcept {
   begin_ = end_ = capacity_ = 0;
 }
 
-connection::~connection() { close(descriptor_); }
+connection::~connection() {
+  stream_.reset();  // which says goodbye on the socket
+  close(descriptor_);
+}
 
-connection::state connection::on_readable(const connection_context& with) noexcept {
+ssize_t connection::receive(const iovec* to, int count) noexcept {
+  if (stream_ != nullptr) return stream_->read(to[0].iov_base, to[0].iov_len);
+  return count == 1 ? recv(descriptor_, to[0].iov_base, to[0].iov_len, 0) : readv(descriptor_, to, count);
+}
+
+connection::state connection::after_no_bytes(ssize_t received) const noexcept {
+  if (received == 0 || (errno != EAGAIN && errno != EINTR)) return state::closed;
+  return stream_ != nullptr && stream_->read_wants_write() ? state::writing : state::reading;
+}
+
+// A stream may hold more than the socket tells of: the connection then has another turn.
+connection::state connection::settled(state next) noexcept {
+  if (next != state::reading) return next;
+  if (ended_) return state::closed;
+  if (stream_ == nullptr || !stream_->pending()) return next;
+  more_to_read_ = true;
+  return state::ready;
+}
+
+connection::state connection::on_readable(const connection_context& with) noexcept { return settled(read_on(with)); }
+
+connection::state connection::read_on(const connection_context& with) noexcept {
   if (session_.value_room().bytes > 0) return receive_value(with);
   const bool read_on = unread_.size() > copied_unread_bytes_max;
   char* to = with.read_buffer;
@@ -88,10 +112,9 @@ connection::state connection::on_readable(const connection_context& with) noexce
     before = unread_.size();
     std::memcpy(to, unread_.view().data(), before);
   }
-  const ssize_t received = recv(descriptor_, to + before, room - before, 0);
-  if (received <= 0) {
-    return received < 0 && (errno == EAGAIN || errno == EINTR) ? state::reading : state::closed;
-  }
+  const iovec free{to + before, room - before};
+  const ssize_t received = receive(&free, 1);
+  if (received <= 0) return after_no_bytes(received);
   const auto bytes = static_cast<std::size_t>(received);
   with.session.counters.bytes_read.add(bytes);
   if (read_on) {
@@ -104,11 +127,9 @@ connection::state connection::on_readable(const connection_context& with) noexce
 // The socket is read straight into the item; what comes behind it goes to the read buffer.
 connection::state connection::receive_value(const connection_context& with) noexcept {
   const session::room room = session_.value_room();
-  iovec to[2] = {{room.data, room.bytes}, {with.read_buffer, with.read_bytes_max}};
-  const ssize_t received = readv(descriptor_, to, 2);
-  if (received <= 0) {
-    return received < 0 && (errno == EAGAIN || errno == EINTR) ? state::reading : state::closed;
-  }
+  const iovec to[2] = {{room.data, room.bytes}, {with.read_buffer, with.read_bytes_max}};
+  const ssize_t received = receive(to, 2);
+  if (received <= 0) return after_no_bytes(received);
   const auto bytes = static_cast<std::size_t>(received);
   with.session.counters.bytes_read.add(bytes);
   const std::size_t of_value = std::min(bytes, room.bytes);
@@ -153,17 +174,21 @@ connection::state connection::on_writable(const connection_context& with) noexce
     backlog_.reset();
   }
   if (closing_ || broken_) return state::closed;
+  if (stream_ != nullptr && stream_->read_wants_write()) return on_readable(with);
   return serve(with, unread_.view(), true);
 }
 
 connection::state connection::on_turn(const connection_context& with) noexcept {
+  if (more_to_read_) {
+    more_to_read_ = false;
+    return on_readable(with);
+  }
   return serve(with, unread_.view(), true);
 }
 
 connection::state connection::serve(const connection_context& with, std::string_view input, bool own_input) noexcept {
   if (broken_) return state::closed;
-  const state next = serve_all(with, input, own_input);
-  return next == state::reading && ended_ ? state::closed : next;
+  return settled(serve_all(with, input, own_input));
 }
 
 connection::state connection::serve_all(const connection_context& with, std::string_view input,
@@ -219,12 +244,28 @@ connection::sent connection::flush(const connection_context& with) noexcept {
   return result;
 }
 
+// As sendmsg().
+ssize_t connection::send_encrypted(const iovec* vectors, std::size_t count) noexcept {
+  ssize_t total = 0;
+  for (std::size_t i = 0; i < count; ++i) {
+    const auto* from = static_cast<const char*>(vectors[i].iov_base);
+    for (std::size_t left = vectors[i].iov_len; left > 0;) {
+      const ssize_t written = stream_->write(from, left);
+      if (written <= 0) return total > 0 && errno == EAGAIN ? total : -1;
+      from += written;
+      left -= static_cast<std::size_t>(written);
+      total += written;
+    }
+  }
+  return total;
+}
+
 connection::sent connection::send(const connection_context& with, response_buffer& out) noexcept {
   for (;;) {
     ssize_t result = 0;
     const std::size_t pending = out.pending_bytes();
     bool all_described = true;
-    if (!out.holds_values()) [[likely]] {
+    if (!out.holds_values() && stream_ == nullptr) [[likely]] {
       result = ::send(descriptor_, out.bytes().data(), pending, MSG_NOSIGNAL);
     } else {
       iovec vectors[vectors_max];
@@ -232,7 +273,8 @@ connection::sent connection::send(const connection_context& with, response_buffe
       message.msg_iov = vectors;
       message.msg_iovlen = out.gather(vectors, vectors_max);
       all_described = message.msg_iovlen < vectors_max;
-      result = sendmsg(descriptor_, &message, MSG_NOSIGNAL);
+      result = stream_ != nullptr ? send_encrypted(vectors, message.msg_iovlen)
+                                  : sendmsg(descriptor_, &message, MSG_NOSIGNAL);
     }
     if (result < 0) {
       if (errno == EINTR) continue;

@@ -11,17 +11,23 @@
 // An idle connection is this object and nothing else. A connection with a backlog is not read from, so a client that
 // does not read its responses stops itself: it costs at most one full response buffer and one full read buffer.
 //
+// Where the client speaks TLS, a tls_stream stands between the connection and its socket.
+//
 // Ownership: a worker owns its connections; a connection owns its descriptor, unread bytes and backlog. Threads: its
 // worker's only. Failure: whatever goes wrong with the socket, or memory that is short, ends the connection.
 #pragma once
+
+#include <sys/uio.h>
 
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string_view>
+#include <utility>
 
 #include "server/response_buffer.hpp"
 #include "server/session.hpp"
+#include "server/tls.hpp"
 
 namespace scoot::server {
 
@@ -71,13 +77,18 @@ class connection {
     closed,   // to be deleted
   };
 
-  // Takes over the descriptor, which is non-blocking.
-  explicit connection(int descriptor) noexcept : descriptor_(descriptor), session_(descriptor) {}
+  // Takes over the descriptor, which is non-blocking, and speaks through the stream if there is one.
+  explicit connection(int descriptor, std::unique_ptr<tls_stream> stream = nullptr) noexcept
+      : descriptor_(descriptor), session_(descriptor), stream_(std::move(stream)) {}
   connection(const connection&) = delete;
   connection& operator=(const connection&) = delete;
   ~connection();
 
   [[nodiscard]] int descriptor() const noexcept { return descriptor_; }
+  // What arrives must be read by it, and not by the loop.
+  [[nodiscard]] bool reads_itself() const noexcept { return stream_ != nullptr; }
+  // The client has not got as far as to speak.
+  [[nodiscard]] bool in_handshake() const noexcept { return stream_ != nullptr && stream_->in_handshake(); }
 
   // The descriptor is readable. Each of these returns what to wait for next.
   state on_readable(const connection_context& with) noexcept;
@@ -99,20 +110,27 @@ class connection {
  private:
   enum class sent : unsigned char { all, blocked, failed };
 
+  state read_on(const connection_context& with) noexcept;
+  ssize_t receive(const iovec* to, int count) noexcept;
+  [[nodiscard]] state after_no_bytes(ssize_t received) const noexcept;
+  [[nodiscard]] state settled(state next) noexcept;
   state serve(const connection_context& with, std::string_view input, bool own_input) noexcept;
   state serve_all(const connection_context& with, std::string_view input, bool own_input) noexcept;
   state receive_value(const connection_context& with) noexcept;
   state keep_unread(std::string_view rest, bool own_input, state next) noexcept;
   sent send(const connection_context& with, response_buffer& out) noexcept;
+  ssize_t send_encrypted(const iovec* vectors, std::size_t count) noexcept;
   sent flush(const connection_context& with) noexcept;
 
   int descriptor_;
-  bool closing_ = false;  // close once the backlog is sent
-  bool ended_ = false;    // nothing more will be received: close once all input is used up
-  bool broken_ = false;   // some input is lost: close at the next chance
+  bool closing_ = false;       // close once the backlog is sent
+  bool ended_ = false;         // nothing more will be received: close once all input is used up
+  bool more_to_read_ = false;  // the stream has bytes that the socket does not tell of
+  bool broken_ = false;        // some input is lost: close at the next chance
   session session_;
   unread_bytes unread_;
   std::unique_ptr<response_buffer> backlog_;
+  std::unique_ptr<tls_stream> stream_;
 };
 
 }  // namespace scoot::server

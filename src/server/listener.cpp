@@ -44,11 +44,15 @@ std::string name_of(int socket, const std::string& host) {
 }  // namespace
 
 listener::~listener() {
-  for (const int socket : sockets_) close(socket);
+  for (const door& one : doors_) close(one.socket);
   if (!unix_path_.empty()) unlink(unix_path_.c_str());
 }
 
-std::string listener::open(const server_options& options) {
+std::string listener::open(const server_options& options, const std::vector<int>& inherited) {
+  for (const int descriptor : inherited) {
+    if (std::string error = take_inherited(descriptor, options.tls.enabled); !error.empty()) return error;
+  }
+  if (!inherited.empty()) return {};
   for (const listen_address& address : options.listen) {
     if (std::string error = open_address(address, options.backlog); !error.empty()) return error;
   }
@@ -87,10 +91,33 @@ std::string listener::open_address(const listen_address& address, int backlog) {
     }
     any = true;
     loopback_only_ = loopback_only_ && is_loopback(one->ai_addr);
-    sockets_.push_back(descriptor);
+    doors_.push_back({descriptor, address.tls, event_loop::none});
     names_.push_back(name_of(descriptor, address.host));
   }
   return any ? std::string{} : first_error;
+}
+
+// A socket that whoever started us listens on already.
+std::string listener::take_inherited(int descriptor, bool tls) {
+  const std::string name = "inherited socket " + std::to_string(descriptor);
+  sockaddr_storage address{};
+  socklen_t bytes = sizeof address;
+  int listens = 0;
+  socklen_t listens_bytes = sizeof listens;
+  if (getsockname(descriptor, reinterpret_cast<sockaddr*>(&address), &bytes) != 0 ||
+      getsockopt(descriptor, SOL_SOCKET, SO_ACCEPTCONN, &listens, &listens_bytes) != 0) {
+    return os_failure("cannot use " + name);
+  }
+  if (listens == 0) return "cannot use " + name + ": it does not listen";
+  const bool local = address.ss_family == AF_UNIX;
+  doors_.push_back({descriptor, tls && !local, event_loop::none});
+  names_.push_back(name);
+  if (local) return {};
+  const int on = 1;
+  setsockopt(descriptor, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+  setsockopt(descriptor, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  loopback_only_ = loopback_only_ && is_loopback(reinterpret_cast<const sockaddr*>(&address));
+  return {};
 }
 
 std::string listener::open_unix(const server_options& options) {
@@ -115,30 +142,36 @@ std::string listener::open_unix(const server_options& options) {
     return error;
   }
   unix_path_ = absolute_path(path);
-  sockets_.push_back(descriptor);
+  doors_.push_back({descriptor, false, event_loop::none});
   names_.push_back(path);
   return {};
 }
 
 bool listener::watch(event_loop& loop) noexcept {
-  for (const int socket : sockets_) {
-    const event_loop::watch watch = loop.add(socket, this, interest::read);
-    if (watch == event_loop::none) return false;
-    watches_.push_back(watch);
+  for (door& one : doors_) {
+    one.watch = loop.add(one.socket, this, interest::read);
+    if (one.watch == event_loop::none) return false;
   }
   return true;
 }
 
 // The next connection, or -1 when there is none to be had now.
 int listener::accept_one(event_loop& loop, server_state& state, int socket) noexcept {
+  const auto at_limit = [&state] {
+    return state.connections_now.load(std::memory_order_relaxed) >= state.options.connections_max;
+  };
   for (;;) {
+    if (!state.options.reject_at_limit && at_limit()) {
+      pause(loop, state);
+      return -1;
+    }
     const int descriptor = accept4(socket, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (descriptor < 0) {
       if (errno == EINTR || errno == ECONNABORTED) continue;
       if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) pause(loop, state);
       return -1;
     }
-    if (state.connections_now.load(std::memory_order_relaxed) < state.options.connections_max) {
+    if (!at_limit()) {
       state.connections_now.fetch_add(1, std::memory_order_relaxed);
       state.connections_total.fetch_add(1, std::memory_order_relaxed);
       spdlog::trace("<{} new connection", descriptor);
@@ -153,22 +186,26 @@ int listener::accept_one(event_loop& loop, server_state& state, int socket) noex
 
 void listener::pause(event_loop& loop, server_state& state) noexcept {
   if (paused_) return;
-  spdlog::debug("no descriptor for a connection: accepting pauses for {} ms", retry_ms);
+  spdlog::debug("no room for a connection: accepting pauses for {} ms", retry_ms);
   paused_ = true;
   paused_since_ = std::chrono::steady_clock::now();
   state.accepting.store(false, std::memory_order_relaxed);
   state.accept_pauses.fetch_add(1, std::memory_order_relaxed);
-  for (const event_loop::watch watch : watches_) loop.change(watch, this, interest::none);
+  for (const door& one : doors_) loop.change(one.watch, this, interest::none);
 }
 
 void listener::retry(event_loop& loop, server_state& state) noexcept {
   const auto passed = std::chrono::steady_clock::now() - paused_since_;
   if (!paused_ || passed < std::chrono::milliseconds(retry_ms)) return;
+  if (!state.options.reject_at_limit &&
+      state.connections_now.load(std::memory_order_relaxed) >= state.options.connections_max) {
+    return;
+  }
   paused_ = false;
   state.accepting.store(true, std::memory_order_relaxed);
   const auto us = std::chrono::duration_cast<std::chrono::microseconds>(passed).count();
   state.accept_paused_us.fetch_add(static_cast<std::uint64_t>(us), std::memory_order_relaxed);
-  for (const event_loop::watch watch : watches_) loop.change(watch, this, interest::read);
+  for (const door& one : doors_) loop.change(one.watch, this, interest::read);
 }
 
 }  // namespace scoot::server

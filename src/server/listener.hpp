@@ -24,8 +24,9 @@ class listener {
   listener& operator=(const listener&) = delete;
   ~listener();
 
-  // Opens all that the options ask for. Returns an error text, empty if all went well.
-  [[nodiscard]] std::string open(const server_options& options);
+  // Opens all that the options ask for, or takes these sockets instead if there are any. Returns an error text, empty
+  // if all went well.
+  [[nodiscard]] std::string open(const server_options& options, const std::vector<int>& inherited = {});
   // Where it listens, in words: "127.0.0.1:11211", ...
   [[nodiscard]] const std::vector<std::string>& names() const noexcept { return names_; }
   // True if none but this machine can connect.
@@ -33,13 +34,13 @@ class listener {
 
   [[nodiscard]] bool watch(event_loop& loop) noexcept;  // with this object as the tag
 
-  // Accepts what waits, and gives each socket to take(int), up to the limit of connections.
+  // Accepts what waits, and gives each socket to take(int, bool tls), up to the limit of connections.
   template <class Take>
   void accept(event_loop& loop, server_state& state, Take&& take) noexcept {
-    for (const int socket : sockets_) {
-      for (int descriptor = accept_one(loop, state, socket); descriptor >= 0;
-           descriptor = accept_one(loop, state, socket)) {
-        take(descriptor);
+    for (const door& one : doors_) {
+      for (int descriptor = accept_one(loop, state, one.socket); descriptor >= 0;
+           descriptor = accept_one(loop, state, one.socket)) {
+        take(descriptor, one.tls);
       }
     }
   }
@@ -48,13 +49,19 @@ class listener {
   void retry(event_loop& loop, server_state& state) noexcept;
 
  private:
+  struct door {
+    int socket = -1;
+    bool tls = false;
+    event_loop::watch watch = event_loop::none;
+  };
+
   std::string open_address(const listen_address& address, int backlog);
+  std::string take_inherited(int descriptor, bool tls);
   std::string open_unix(const server_options& options);
   int accept_one(event_loop& loop, server_state& state, int socket) noexcept;
   void pause(event_loop& loop, server_state& state) noexcept;
 
-  std::vector<int> sockets_;
-  std::vector<event_loop::watch> watches_;  // of the sockets
+  std::vector<door> doors_;
   std::vector<std::string> names_;
   std::string unix_path_;
   bool loopback_only_ = true;

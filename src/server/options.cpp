@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "scoot/version.h"
+#include "server/option_values.hpp"
 #include "server/protocol.hpp"
 
 namespace scoot::server {
@@ -42,6 +43,10 @@ protocol
   -S, --enable-sasl         binary clients must, by SASL PLAIN, and no others are heard; the file's path is in the
                             environment as MEMCACHED_SASL_PWDB
 
+TLS
+  -Z, --enable-ssl          speak TLS on the network; needs -o ssl_chain_cert=PATH,ssl_key=PATH. An address of -l
+                            that begins with notls: is without it. SIGHUP reads certificate and key again
+
 load
   -t, --threads=N           worker threads (default 4)
   -c, --conn-limit=N        connections at a time (default 1024)
@@ -53,66 +58,17 @@ process
   -d, --daemon              run in the background
   -u, --user=NAME           become this user (when started as root)
   -P, --pidfile=PATH        write the process id here
+  -r, --enable-coredumps    let a crash leave a core file
+  -o, --extended=LIST       memcached's extended options; docs/options.md has a table
   -v, --verbose             tell about connections (-vv: commands and responses too)
   -h, --help                print this and end
   -V, --version             print the version and end
 )";
 
-struct usage_error {
-  std::string text;
-};
-
-template <class... Part>
-[[noreturn]] void refuse(const Part&... parts) {
-  std::string text;
-  (text.append(parts), ...);
-  throw usage_error{text};
-}
-
-// A decimal number in a range, nothing around it.
-std::int64_t number(const std::string& text, const char* option, std::int64_t least, std::int64_t most) {
-  std::int64_t value = 0;
-  const char* const end = text.data() + text.size();
-  const auto [at, error] = std::from_chars(text.data(), end, value);
-  if (error != std::errc{} || at != end || value < least || value > most) {
-    refuse(option, ": '", text, "' is not a number from ", std::to_string(least), " to ", std::to_string(most));
-  }
-  return value;
-}
-
-// A number with an optional suffix k, m or g, in bytes; `unit` is what a bare number counts.
-std::size_t size(std::string text, const char* option, std::size_t unit, std::size_t least, std::size_t most) {
-  const std::string given = text;
-  if (!text.empty()) {
-    switch (text.back() | 0x20) {
-      case 'k':
-        unit = std::size_t{1} << 10;
-        break;
-      case 'm':
-        unit = std::size_t{1} << 20;
-        break;
-      case 'g':
-        unit = std::size_t{1} << 30;
-        break;
-      default:
-        text += ' ';  // no suffix to take off
-    }
-    text.pop_back();
-  }
-  std::size_t value = 0;
-  const char* const end = text.data() + text.size();
-  const auto [at, error] = std::from_chars(text.data(), end, value);
-  if (error != std::errc{} || at != end) refuse(option, ": '", given, "' is not a size");
-  if (value > most / unit || value * unit < least) {
-    refuse(option, ": '", given, "' is out of range (", std::to_string(least), " to ", std::to_string(most), " bytes)");
-  }
-  return value * unit;
-}
-
 // host, host:port, [v6] or [v6]:port; a bare address with several colons is IPv6 without a port.
 listen_address address(std::string_view text, const std::string& port) {
   const std::string given(text);
-  listen_address result{given, port};
+  listen_address result{given, port, false};
   std::optional<std::string> own_port;
   if (!text.empty() && text.front() == '[') {
     const std::size_t close = text.find(']');
@@ -131,10 +87,18 @@ listen_address address(std::string_view text, const std::string& port) {
   return result;
 }
 
+constexpr std::string_view no_tls = "notls:";
+
 void add_addresses(std::string_view list, const std::string& port, server_options& options) {
   while (!list.empty()) {
     const std::size_t comma = std::min(list.find(','), list.size());
-    if (comma > 0) options.listen.push_back(address(list.substr(0, comma), port));
+    std::string_view one = list.substr(0, comma);
+    const bool plain = one.substr(0, no_tls.size()) == no_tls;
+    if (plain) one.remove_prefix(no_tls.size());
+    if (comma > 0) {
+      options.listen.push_back(address(one, port));
+      options.listen.back().tls = options.tls.enabled && !plain;
+    }
     list.remove_prefix(std::min(comma + 1, list.size()));
   }
 }
@@ -144,6 +108,9 @@ struct raw_options {
   std::string port = "11211", udp_port = "0", unix_mask = "700", memory = "64", item = "1m";
   std::string connections = "1024", threads = "4", requests = "100", backlog = "1024", io = "auto";
   std::vector<std::string> listen;
+  std::vector<std::string> extended;
+  std::string ignored;
+  bool huge_pages = false, lock_memory = false;
   std::string protocol = "auto";
   bool help = false, version = false, no_evictions = false, no_cas = false, no_flush = false;
   bool protocol_given = false;
@@ -172,6 +139,13 @@ void declare(CLI::App& app, raw_options& raw, server_options& options) {
   app.add_option("-t,--threads", raw.threads)->multi_option_policy(last);
   app.add_option("-c,--conn-limit", raw.connections)->multi_option_policy(last);
   app.add_option("-R,--max-reqs-per-event", raw.requests)->multi_option_policy(last);
+  app.add_flag("-Z,--enable-ssl", options.tls.enabled);
+  app.add_flag("-r,--enable-coredumps", options.core_dumps);
+  app.add_flag("-k,--lock-memory", raw.lock_memory);
+  app.add_flag("-L,--enable-largepages", raw.huge_pages);
+  app.add_option("-f,--slab-growth-factor", raw.ignored)->multi_option_policy(last);
+  app.add_option("-n,--slab-min-size", raw.ignored)->multi_option_policy(last);
+  app.add_option("-o,--extended", raw.extended)->allow_extra_args(false);
   app.add_option("--io", raw.io)->multi_option_policy(last);
   app.add_flag("-d,--daemon", options.daemonise);
   app.add_option("-u,--user", options.user)->multi_option_policy(last);
@@ -237,6 +211,11 @@ void check(const raw_options& raw, server_options& options) {
   }
   options.evict = !raw.no_evictions;
   check_protocol(raw, options);
+  if (raw.lock_memory)
+    refuse("-k: memory that is locked could not be given back, and giving it back is the point here");
+  if (raw.huge_pages) refuse("-L: there are no huge pages here; transparent ones are the kernel's own choice");
+  for (const std::string& list : raw.extended) parse_extended(list, options);
+  check_extended(options);
   if (!options.unix_socket.empty()) {
     if (!raw.listen.empty()) refuse("-s and -l exclude each other: a unix socket means no network");
     return;

@@ -26,6 +26,20 @@ inline constexpr int status_os = 71;
 struct listen_address {
   std::string host;  // a name or a numeric address, without brackets
   std::string port;  // decimal; "0": any free one
+  bool tls = false;
+};
+
+// -Z and the ssl_ options of -o.
+struct tls_options {
+  bool enabled = false;
+  std::string chain_cert;  // paths; PEM
+  std::string key;
+  std::string ca_cert;  // whose clients' certificates are believed; empty: none
+  bool key_is_der = false;
+  std::string ciphers;       // in OpenSSL's words, for TLS 1.2 and older; empty: OpenSSL's choice
+  unsigned verify_mode = 0;  // 0: clients need no certificate, 1: one is asked for, 2 and 3: one is required
+  unsigned version_min = 2;  // TLS 1.x
+  bool session_cache = false;
 };
 
 enum class protocol_choice : unsigned char { both, ascii, binary };
@@ -46,8 +60,12 @@ struct server_options {
   bool flush_enabled = true;      // flush_all is allowed
   bool shutdown_command = false;  // shutdown is
   protocol_choice protocol = protocol_choice::both;
-  std::string auth_file;  // text clients say who they are, and are looked up here; empty: they need not
-  bool sasl = false;      // binary clients do, by SASL PLAIN
+  std::string auth_file;        // text clients say who they are, and are looked up here; empty: they need not
+  bool sasl = false;            // binary clients do, by SASL PLAIN
+  unsigned idle_timeout_s = 0;  // connections that are idle for so long are closed; 0: none
+  bool reject_at_limit = true;  // connections beyond the limit are turned away; else they wait
+  tls_options tls;
+  bool core_dumps = false;
   bool daemonise = false;
   int verbosity = 0;
   std::string user;

@@ -5,10 +5,14 @@
 #include <grp.h>
 #include <pwd.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <cstddef>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -42,6 +46,16 @@ std::string raise_descriptor_limit(unsigned descriptors) {
   if (setrlimit(RLIMIT_NOFILE, &limit) == 0) return {};
   return os_failure("cannot have " + std::to_string(descriptors) +
                     " open files (start as root, raise ulimit -n, or ask for fewer connections with -c)");
+}
+
+std::string allow_core_dumps() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_CORE, &limit) == 0 && limit.rlim_max != 0) {
+    limit.rlim_cur = limit.rlim_max;
+    if (setrlimit(RLIMIT_CORE, &limit) == 0) return {};
+  }
+  errno = EPERM;
+  return os_failure("-r: cannot allow core files");
 }
 
 std::string find_account(const std::string& name, account& out) {
@@ -105,6 +119,42 @@ void background::report(int status) noexcept {
   static_cast<void>(!write(to_parent_, &byte, 1));
   close(to_parent_);
   to_parent_ = -1;
+}
+
+std::vector<int> inherited_sockets() {
+  constexpr int first = 3;
+  std::vector<int> result;
+  const char* const for_whom = std::getenv("LISTEN_PID");
+  const char* const count = std::getenv("LISTEN_FDS");
+  if (for_whom == nullptr || count == nullptr || std::strtol(for_whom, nullptr, 10) != getpid()) return result;
+  const long sockets = std::min(std::strtol(count, nullptr, 10), 1024L);
+  for (int descriptor = first; descriptor < first + sockets; ++descriptor) {
+    fcntl(descriptor, F_SETFD, FD_CLOEXEC);
+    fcntl(descriptor, F_SETFL, fcntl(descriptor, F_GETFL) | O_NONBLOCK);
+    result.push_back(descriptor);
+  }
+  return result;
+}
+
+void notify_starter(std::string_view state) noexcept {
+  const char* const path = std::getenv("NOTIFY_SOCKET");
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (path == nullptr || (path[0] != '/' && path[0] != '@')) return;
+  const std::size_t bytes = std::strlen(path);
+  if (bytes >= sizeof address.sun_path) return;
+  std::memcpy(address.sun_path, path, bytes);
+  if (path[0] == '@') address.sun_path[0] = '\0';  // an abstract name
+  const int descriptor = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  if (descriptor < 0) return;
+  const auto length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + bytes);
+  // MAINPID, since with -d it is not the process that was started.
+  char text[128];
+  const int written = std::snprintf(text, sizeof text, "%.*s\nMAINPID=%ld", static_cast<int>(state.size()),
+                                    state.data(), static_cast<long>(getpid()));
+  static_cast<void>(sendto(descriptor, text, static_cast<std::size_t>(written), MSG_NOSIGNAL,
+                           reinterpret_cast<const sockaddr*>(&address), length));
+  close(descriptor);
 }
 
 pid_file::~pid_file() {

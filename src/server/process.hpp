@@ -7,6 +7,7 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace scoot::server {
 
@@ -24,6 +25,9 @@ struct account {
 
 // Makes room for that many descriptors.
 [[nodiscard]] std::string raise_descriptor_limit(unsigned descriptors);
+
+// Lets a crash leave a core file as large as may be.
+[[nodiscard]] std::string allow_core_dumps();
 
 // Looks a user up, if we are root and one is named.
 [[nodiscard]] std::string find_account(const std::string& name, account& out);
@@ -44,6 +48,12 @@ class background {
  private:
   int to_parent_ = -1;
 };
+
+// Listening sockets that whoever started us opened for us (systemd's LISTEN_FDS protocol); none usually.
+[[nodiscard]] std::vector<int> inherited_sockets();
+
+// Tells whoever started us how we are, if that is wanted (NOTIFY_SOCKET of systemd): "READY=1", "STOPPING=1".
+void notify_starter(std::string_view state) noexcept;
 
 // A file with our process id, removed when this goes.
 class pid_file {

@@ -19,6 +19,7 @@
 #include "server/listener.hpp"
 #include "server/log.hpp"
 #include "server/process.hpp"
+#include "server/tls.hpp"
 #include "server/worker.hpp"
 
 namespace scoot::server {
@@ -27,12 +28,13 @@ namespace {
 constexpr unsigned descriptors_besides = 32;  // listeners, loops, mailboxes, standard streams
 constexpr double mebibyte = 1024.0 * 1024.0;
 
-// SIGTERM and SIGINT as something to read; blocked for all threads started later.
+// SIGTERM, SIGINT and SIGHUP as something to read; blocked for all threads started later.
 int end_signals() noexcept {
   sigset_t signals;
   sigemptyset(&signals);
   sigaddset(&signals, SIGTERM);
   sigaddset(&signals, SIGINT);
+  sigaddset(&signals, SIGHUP);
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   std::signal(SIGPIPE, SIG_IGN);
   return signalfd(-1, &signals, SFD_NONBLOCK | SFD_CLOEXEC);
@@ -61,14 +63,18 @@ void accept_until_signalled(server_state& state, listener& doors, event_loop& lo
     loop.wait(doors.paused() ? listener::retry_ms : -1);
     while (const loop_event* event = loop.next()) {
       if (event->tag == &doors) {
-        doors.accept(loop, state, [&](int descriptor) {
-          workers[next]->hand_over(descriptor);
+        doors.accept(loop, state, [&](int descriptor, bool tls) {
+          workers[next]->hand_over(descriptor, tls);
           next = (next + 1) % workers.size();
         });
         continue;
       }
       signalfd_siginfo which{};
       if (read(signals, &which, sizeof which) == static_cast<ssize_t>(sizeof which)) {
+        if (which.ssi_signo == SIGHUP) {
+          static_cast<void>(state.refresh_certificates());
+          continue;
+        }
         spdlog::info("scootd ends on {}", which.ssi_signo == SIGTERM ? "SIGTERM" : "SIGINT");
         return;
       }
@@ -102,6 +108,11 @@ int serve(const server_options& options, listener& doors, background& parent, in
   if (std::string error = load_users(options, users); !error.empty()) return give_up(error, status_usage);
   if (!options.auth_file.empty()) state.text_users = &users;
   if (options.sasl) state.sasl_users = &users;
+  tls_context tls;
+  if (options.tls.enabled) {
+    if (const std::string error = tls.load(options.tls); !error.empty()) return give_up("-Z: " + error, status_usage);
+    state.tls = &tls;
+  }
   epoll_loop loop;
   std::vector<std::unique_ptr<worker>> workers;
   for (unsigned i = 0; i < options.threads; ++i) {
@@ -116,7 +127,9 @@ int serve(const server_options& options, listener& doors, background& parent, in
   tell_start(options, doors);
   spdlog::debug("the workers wait with {}", workers.front()->uses_uring() ? "io_uring" : "epoll");
   parent.report(status_ok);
+  notify_starter("READY=1");
   accept_until_signalled(state, doors, loop, signals, workers);
+  notify_starter("STOPPING=1");
   for (const std::unique_ptr<worker>& one : workers) one->stop();
   return status_ok;
 }
@@ -124,15 +137,17 @@ int serve(const server_options& options, listener& doors, background& parent, in
 int start(const server_options& options, background& parent) {
   account who;
   listener doors;
+  if (options.core_dumps) {
+    if (std::string error = allow_core_dumps(); !error.empty()) return give_up(error, status_os);
+  }
   if (std::string error = raise_descriptor_limit(options.connections_max + 4 * options.threads + descriptors_besides);
       !error.empty()) {
     return give_up(error, status_os);
   }
   if (std::string error = find_account(options.user, who); !error.empty()) return give_up(error, status_usage);
-  if (std::string error = doors.open(options); !error.empty()) return give_up(error, status_os);
+  if (std::string error = doors.open(options, inherited_sockets()); !error.empty()) return give_up(error, status_os);
   if (options.daemonise) {
     if (std::string error = parent.enter(); !error.empty()) return give_up(error, status_os);
-    std::signal(SIGHUP, SIG_IGN);
   }
   if (!who.name.empty() && !options.unix_socket.empty()) {
     if (chown(options.unix_socket.c_str(), who.user, who.group) != 0) {

@@ -23,6 +23,7 @@
 namespace scoot::server {
 
 class credentials;
+class tls_context;
 struct binary_request;
 
 void end_this_process() noexcept;  // as SIGINT does
@@ -68,7 +69,13 @@ class server_state {
   std::atomic<bool> accepting{true};
   std::atomic<std::uint64_t> accept_pauses{0};  // times that descriptors ran out
   std::atomic<std::uint64_t> accept_paused_us{0};
-  std::atomic<std::uint32_t> flushed_at{0};  // uptime in seconds at the last flush_all
+  std::atomic<std::uint64_t> idle_kicks{0};
+  std::atomic<std::uint64_t> tls_handshake_errors{0};  // connections that ended before they spoke
+  std::atomic<std::uint32_t> flushed_at{0};            // uptime in seconds at the last flush_all
+
+  tls_context* tls = nullptr;  // set before the first connection; not owned
+  // Reads certificate and key again. False, and no change, if they are not good or there is no TLS.
+  [[nodiscard]] bool refresh_certificates() noexcept;
 
   std::atomic<std::uint64_t> auth_commands{0};
   std::atomic<std::uint64_t> auth_errors{0};

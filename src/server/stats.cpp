@@ -18,6 +18,7 @@
 #include "server/decimal.hpp"
 #include "server/protocol.hpp"
 #include "server/server_state.hpp"
+#include "server/tls.hpp"
 
 namespace scoot::server {
 namespace {
@@ -80,6 +81,11 @@ void write_server(const server_state& state, stat_lines& to) noexcept {
   to.add("total_connections", state.connections_total.load(std::memory_order_relaxed));
   to.add("rejected_connections", state.connections_rejected.load(std::memory_order_relaxed));
   to.add("connection_structures", connections);
+  to.add("idle_kicks", state.idle_kicks.load(std::memory_order_relaxed));
+  if (state.tls != nullptr) {
+    to.add("ssl_handshake_errors", state.tls_handshake_errors.load(std::memory_order_relaxed));
+    to.add("time_since_server_cert_refresh", state.tls->seconds_since_load());
+  }
 }
 
 void write_operations(const server_state& state, const cache_stats& c, const worker_totals& totals,
@@ -136,6 +142,20 @@ void write_general(const server_state& state, stat_lines& to) noexcept {
   to.add("shards", c.shards);
 }
 
+void write_tls_settings(const tls_options& o, stat_lines& to) noexcept {
+  constexpr const char* versions[] = {"tlsv1.0", "tlsv1.1", "tlsv1.2", "tlsv1.3"};
+  to.add("ssl_enabled", o.enabled ? "yes" : "no");
+  if (!o.enabled) return;
+  to.add("ssl_chain_cert", o.chain_cert);
+  to.add("ssl_key", o.key);
+  to.add("ssl_verify_mode", o.verify_mode);
+  to.add("ssl_keyformat", o.key_is_der ? "DER" : "PEM");
+  to.add("ssl_ciphers", o.ciphers.empty() ? "NULL" : std::string_view(o.ciphers));
+  to.add("ssl_ca_cert", o.ca_cert.empty() ? "NULL" : std::string_view(o.ca_cert));
+  to.add("ssl_session_cache", o.session_cache ? "yes" : "no");
+  to.add("ssl_min_version", versions[o.version_min]);
+}
+
 void write_settings(const server_state& state, stat_lines& to) noexcept {
   const server_options& o = state.options;
   const cache_stats c = state.items.stats();
@@ -169,11 +189,11 @@ void write_settings(const server_state& state, stat_lines& to) noexcept {
   to.add("auth_enabled_sasl", o.sasl ? "yes" : "no");
   to.add("auth_enabled_ascii", o.auth_file.empty() ? "no" : o.auth_file);
   to.add("item_size_max", o.item_bytes_max);
-  to.add("maxconns_fast", "yes");
+  to.add("maxconns_fast", o.reject_at_limit ? "yes" : "no");
   to.add("flush_enabled", o.flush_enabled ? "yes" : "no");
   to.add("dump_enabled", "no");
-  to.add("idle_timeout", 0);
-  to.add("ssl_enabled", "no");
+  to.add("idle_timeout", o.idle_timeout_s);
+  write_tls_settings(o.tls, to);
 }
 
 void write_items(const server_state& state, stat_lines& to) noexcept {

@@ -42,10 +42,10 @@ void worker::stop() noexcept {
   mailbox_event_ = -1;
 }
 
-void worker::hand_over(int descriptor) noexcept {
+void worker::hand_over(int descriptor, bool tls) noexcept {
   {
     const std::lock_guard hold(mailbox_lock_);
-    mailbox_.push_back(descriptor);
+    mailbox_.push_back({descriptor, tls});
   }
   eventfd_write(mailbox_event_, 1);
 }
@@ -54,12 +54,14 @@ void worker::run(std::promise<bool> started) noexcept {
   const bool entered = loop_->enter();
   started.set_value(entered);
   while (entered && !stopped_) {
-    loop_->wait(ready_.empty() ? -1 : 0);
+    const bool idle_end = state_.options.idle_timeout_s > 0;
+    loop_->wait(!ready_.empty() ? 0 : idle_end ? 1000 : -1);
+    if (idle_end) now_s_ = state_.uptime_s();
     while (const loop_event* event = loop_->next()) handle(*event);
-    if (ready_.empty()) continue;
     turn_.swap(ready_);
     for (connection* c : turn_) settle(*c, c->on_turn(context_));
     turn_.clear();
+    if (idle_end && now_s_ != idle_looked_at_) end_idle();
   }
   while (!connections_.empty()) forget(*connections_.back());
   if (entered) loop_->wait(0);  // lets go of their sockets, which a loop that receives holds
@@ -68,6 +70,7 @@ void worker::run(std::promise<bool> started) noexcept {
 void worker::handle(const loop_event& event) noexcept {
   auto* const c = static_cast<connection*>(event.tag);
   if (c == nullptr) return take_mail();
+  c->active_s = now_s_;
   // One that is neither reading nor writing has its turn later; what comes for it meanwhile it keeps.
   const connection::state waits_for = c->waiting_for;
   const bool reading = waits_for == connection::state::reading;
@@ -90,20 +93,27 @@ void worker::handle(const loop_event& event) noexcept {
 void worker::take_mail() noexcept {
   eventfd_t ignored = 0;
   eventfd_read(mailbox_event_, &ignored);
-  std::vector<int> mail;
+  std::vector<arrival> mail;
   {
     const std::lock_guard hold(mailbox_lock_);
     mail.swap(mailbox_);
     stopped_ = stopping_;
   }
-  for (const int descriptor : mail) adopt(descriptor);
+  for (const arrival& from : mail) adopt(from);
 }
 
-void worker::adopt(int descriptor) noexcept {
-  std::unique_ptr<connection> c(new (std::nothrow) connection(descriptor));
+void worker::adopt(const arrival& from) noexcept {
+  std::unique_ptr<tls_stream> stream;
+  if (from.tls) stream = state_.tls->accept(from.descriptor);
+  std::unique_ptr<connection> c;
+  if (!from.tls || stream != nullptr) {
+    c.reset(new (std::nothrow) connection(from.descriptor, std::move(stream)));
+  }
   if (c == nullptr) {
-    close(descriptor);
-  } else if (c->watch = loop_->add(descriptor, c.get(), interest::receive); c->watch != event_loop::none) {
+    close(from.descriptor);
+  } else if (c->watch = loop_->add(from.descriptor, c.get(), wanted_in(*c, connection::state::reading));
+             c->watch != event_loop::none) {
+    c->active_s = now_s_;
     c->index = static_cast<std::uint32_t>(connections_.size());
     connections_.push_back(std::move(c));
     return;
@@ -113,8 +123,9 @@ void worker::adopt(int descriptor) noexcept {
 
 // What to ask the loop for in a state. A loop that receives must not while unread bytes wait for their turn, or a
 // client could have any number of them kept; one that does not is spared a change.
-interest worker::wanted_in(connection::state s) const noexcept {
+interest worker::wanted_in(const connection& c, connection::state s) const noexcept {
   if (s == connection::state::writing) return interest::write;
+  if (c.reads_itself()) return interest::read;
   return s == connection::state::ready && loop_->receives() ? interest::none : interest::receive;
 }
 
@@ -122,14 +133,26 @@ interest worker::wanted_in(connection::state s) const noexcept {
 void worker::settle(connection& c, connection::state next) noexcept {
   if (next == connection::state::closed) return forget(c);
   if (next == connection::state::ready) ready_.push_back(&c);
-  const interest before = wanted_in(c.waiting_for);
-  const interest now = wanted_in(next);
+  const interest before = wanted_in(c, c.waiting_for);
+  const interest now = wanted_in(c, next);
   c.waiting_for = next;
   if (before != now && !loop_->change(c.watch, &c, now)) forget(c);
 }
 
+// Once a second: closes connections of which nothing was heard for too long. One whose turn is to come is not idle.
+void worker::end_idle() noexcept {
+  idle_looked_at_ = now_s_;
+  for (std::size_t i = connections_.size(); i-- > 0;) {  // the last takes the place of one that goes
+    connection& c = *connections_[i];
+    if (c.waiting_for == connection::state::ready || now_s_ - c.active_s < state_.options.idle_timeout_s) continue;
+    state_.idle_kicks.fetch_add(1, std::memory_order_relaxed);
+    forget(c);
+  }
+}
+
 void worker::forget(connection& c) noexcept {
   if (state_.verbosity.load(std::memory_order_relaxed) > 1) log_traffic('<', c.descriptor(), "connection closed");
+  if (c.in_handshake()) state_.tls_handshake_errors.fetch_add(1, std::memory_order_relaxed);
   loop_->remove(c.watch);
   const std::uint32_t index = c.index;
   if (index + 1 != connections_.size()) {

@@ -39,14 +39,20 @@ class worker {
   void stop() noexcept;
 
   // Gives a connected, non-blocking socket to the worker, which closes it in the end and then lowers
-  // server_state::connections_now.
-  void hand_over(int descriptor) noexcept;
+  // server_state::connections_now. With tls, server_state::tls makes a stream for it.
+  void hand_over(int descriptor, bool tls = false) noexcept;
 
  private:
+  struct arrival {
+    int descriptor = -1;
+    bool tls = false;
+  };
+
   void run(std::promise<bool> started) noexcept;
   void take_mail() noexcept;
-  void adopt(int descriptor) noexcept;
-  [[nodiscard]] interest wanted_in(connection::state s) const noexcept;
+  void adopt(const arrival& from) noexcept;
+  void end_idle() noexcept;
+  [[nodiscard]] interest wanted_in(const connection& c, connection::state s) const noexcept;
   void handle(const loop_event& event) noexcept;
   void settle(connection& c, connection::state next) noexcept;
   void forget(connection& c) noexcept;
@@ -60,10 +66,13 @@ class worker {
   std::vector<connection*> ready_;  // those whose turn was over
   std::vector<connection*> turn_;   // of this round
 
+  std::uint32_t now_s_ = 0;           // of this round, if connections can be idle for too long
+  std::uint32_t idle_looked_at_ = 0;  // when they were looked for
+
   int mailbox_event_ = -1;
   std::mutex mailbox_lock_;
-  std::vector<int> mailbox_;  // descriptors
-  bool stopping_ = false;     // under mailbox_lock_
+  std::vector<arrival> mailbox_;
+  bool stopping_ = false;  // under mailbox_lock_
   bool stopped_ = false;
   std::thread thread_;
 };

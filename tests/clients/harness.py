@@ -11,12 +11,14 @@ reference that the transcripts were checked against, and `Server.is_reference` s
 
 import contextlib
 import functools
+import itertools
 import os
 import re
 import resource
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import tempfile
 import time
@@ -93,11 +95,13 @@ def as_root_options():
 class Server:
     """One server process. Use it as a context manager, or through ServerTest.server()."""
 
-    def __init__(self, *options, transport="tcp", nofile=None, bind=True, text=True):
+    def __init__(self, *options, transport="tcp", nofile=None, bind=True, text=True, tls=None, environment=None):
         self.text = text  # False: it closes on clients that speak the text protocol
         self.options = [str(option) for option in options]
         self.transport = transport
         self.nofile = nofile
+        self.tls = tls  # an ssl.SSLContext to connect with
+        self.environment = environment  # added to ours
         self.bind = bind  # False: leave the addresses to the options
         self.process = None
         self.port = None
@@ -138,7 +142,8 @@ class Server:
         elif self.bind:
             self.port = free_port()
             listen = ["-l", "127.0.0.1", "-p", str(self.port)]
-        self.command = [server_path(), *listen, *as_root_options(), *self.options]
+        extra = os.environ.get("SCOOT_SERVER_OPTIONS", "").split()
+        self.command = [server_path(), *listen, *as_root_options(), *extra, *self.options]
         limit = self.nofile
 
         def lower_limits():
@@ -151,6 +156,7 @@ class Server:
                 stdin=subprocess.DEVNULL,
                 stdout=stderr,
                 stderr=stderr,
+                env={**os.environ, **self.environment} if self.environment else None,
                 preexec_fn=lower_limits if limit is not None else None,
             )
 
@@ -174,7 +180,7 @@ class Server:
         return self.path if self.transport == "unix" else ("127.0.0.1", self.port)
 
     def connect(self, timeout=None, receive_bytes=None):
-        return Connection(self.address(), timeout or patience(20), receive_bytes)
+        return Connection(self.address(), timeout or patience(20), receive_bytes, self.tls)
 
     def stderr(self):
         with open(self.stderr_path, "rb") as file:
@@ -252,13 +258,15 @@ class Server:
 class Connection:
     """A client that speaks the protocol byte by byte, and trusts nothing that the server says."""
 
-    def __init__(self, address, timeout=20, receive_bytes=None):
+    def __init__(self, address, timeout=20, receive_bytes=None, tls=None):
         self.socket = socket.socket(socket.AF_UNIX if isinstance(address, str) else family_of(address[0]))
         if receive_bytes:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
         self.socket.settimeout(timeout)
         try:
             self.socket.connect(address)
+            if tls:
+                self.socket = tls.wrap_socket(self.socket, server_hostname=address[0])
         except BaseException:
             self.socket.close()
             raise
@@ -316,7 +324,7 @@ class Connection:
         try:
             self.buffer += self.socket.recv(1 << 16)
             return not self.buffer
-        except (ConnectionResetError, BrokenPipeError):
+        except (ConnectionResetError, BrokenPipeError, ssl.SSLError):
             return True
         except TimeoutError:
             return False
@@ -391,6 +399,9 @@ def run_briefly(*options, seconds=15):
         raise AssertionError(f"{options} should end the server at once; it ran on") from None
 
 
+POLITE = itertools.count()
+
+
 class ServerTest(unittest.TestCase):
     """A test with servers of its own."""
 
@@ -404,6 +415,26 @@ class ServerTest(unittest.TestCase):
     def _end(self, server):
         # unittest reports what a cleanup raises as this test's error.
         server.stop()
+
+    def check_service(self, server, seconds=5):
+        """A polite client gets its answers, and soon."""
+        number = next(POLITE)
+        key, value = b"polite%d" % number, b"please %d " % number * 40
+        started = time.monotonic()
+        with server.connect(timeout=patience(seconds)) as client:
+            self.assertEqual(client.store(key, value), b"STORED")
+            self.assertEqual(client.get(key), value)
+        self.assertLess(time.monotonic() - started, patience(seconds))
+
+    def check_calm(self, server):
+        """Once it has done what it was asked, the server rests: a loop that spins never would."""
+
+        def rests():
+            before = server.cpu_seconds()
+            time.sleep(0.5)
+            return server.cpu_seconds() - before < 0.1
+
+        poll(rests, 10, "a server at rest")
 
     def connect(self, server, **settings):
         client = server.connect(**settings)

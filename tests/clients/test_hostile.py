@@ -45,30 +45,6 @@ def push(client, data):
 
 
 class HostileTest(harness.ServerTest):
-    def setUp(self):
-        self.number = 0
-
-    def check_service(self, server, seconds=5):
-        """A polite client gets its answers, and soon."""
-        self.number += 1
-        key = b"polite%d" % self.number
-        started = time.monotonic()
-        with server.connect(timeout=harness.patience(seconds)) as client:
-            value = values.make(key, self.number, 500)
-            self.assertEqual(client.store(key, value), b"STORED")
-            self.assertEqual(client.get(key), value)
-        self.assertLess(time.monotonic() - started, harness.patience(seconds))
-
-    def check_calm(self, server):
-        """Once it has done what it was asked, the server rests: a loop that spins never would."""
-
-        def rests():
-            before = server.cpu_seconds()
-            time.sleep(0.5)
-            return server.cpu_seconds() - before < 0.1
-
-        harness.poll(rests, 10, "a server at rest")
-
     def test_random_bytes(self):
         server = self.server()
         chance = random.Random(11)

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: MIT
 """The command line: every option does what memcached's does, and a bad one ends with a clear message and a status."""
 
+import ctypes
 import os
 import pwd
 import re
 import signal
 import socket
 import stat
+import struct
 import subprocess
 import tempfile
 import time
@@ -48,6 +50,119 @@ def udp_inodes(pid):
         except FileNotFoundError:
             pass
     return [link for link in links if link.startswith("socket:[") and link[8:-1] in rows]
+
+
+def refuse_system_call(number):
+    """Makes a system call fail with EPERM in this process and all it becomes, as container runtimes do it."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    # Load the number; if it is this one, EPERM; else allow.
+    program = struct.pack("HBBI" * 4, 0x20, 0, 0, 0, 0x15, 0, 1, number, 0x06, 0, 0, 0x00050001, 0x06, 0, 0, 0x7FFF0000)
+    steps = ctypes.create_string_buffer(program)
+    filter_ = ctypes.create_string_buffer(struct.pack("HxxxxxxP", 4, ctypes.addressof(steps)))
+    if libc.prctl(38, 1, 0, 0, 0) != 0 or libc.prctl(22, 2, filter_, 0, 0) != 0:
+        os._exit(99)
+
+
+IO_URING_SETUP = 425
+
+
+class IoTest(harness.ServerTest):
+    """--io: both ways of waiting serve, and a kernel that refuses io_uring is no reason to fail."""
+
+    def start_refused(self, *options):
+        port = harness.free_port()
+        stderr = tempfile.TemporaryFile()
+        self.addCleanup(stderr.close)
+        process = subprocess.Popen(
+            [harness.server_path(), "-l", "127.0.0.1", "-p", str(port), *options],
+            stdin=subprocess.DEVNULL, stdout=stderr, stderr=stderr, preexec_fn=lambda: refuse_system_call(IO_URING_SETUP),
+        )  # fmt: skip
+
+        def end():
+            process.kill()
+            process.wait()
+
+        self.addCleanup(end)
+        return process, port, stderr
+
+    def test_both_serve(self):
+        harness.skip_unless(not harness.is_reference(), "memcached has one way only")
+        for how in ("epoll", "uring", "auto"):
+            with self.subTest(how=how):
+                server = harness.Server("--io", how)
+                try:
+                    server.start()
+                except AssertionError as error:
+                    if how == "uring" and "io_uring" in str(error):
+                        self.skipTest("no io_uring here")
+                    raise
+                with server.connect() as client:
+                    client.store(b"a", b"x" * 100_000)
+                    self.assertEqual(client.get(b"a"), b"x" * 100_000)
+                server.stop()
+
+    def test_refused_io_uring_means_epoll(self):
+        harness.skip_unless(not harness.is_reference(), "memcached has one way only")
+        harness.skip_unless(os.uname().machine == "x86_64", "the number of the system call is x86's")
+        process, port, _ = self.start_refused()
+
+        def answers():
+            self.assertIsNone(process.poll(), "the server ended")
+            try:
+                with harness.Connection(("127.0.0.1", port)) as client:
+                    return client.request("version").startswith(b"VERSION")
+            except OSError:
+                return False
+
+        harness.poll(answers, 10, "an answer")
+
+    def test_refused_io_uring_that_was_asked_for_is_an_error(self):
+        harness.skip_unless(not harness.is_reference(), "memcached has one way only")
+        harness.skip_unless(os.uname().machine == "x86_64", "the number of the system call is x86's")
+        process, _, stderr = self.start_refused("--io=uring")
+        self.assertEqual(process.wait(harness.patience(15)), 71)
+        stderr.seek(0)
+        self.assertIn(b"io_uring", stderr.read())
+
+
+class StarterTest(harness.ServerTest):
+    """What systemd does with a service that it starts, without systemd."""
+
+    def test_listens_on_inherited_sockets_and_says_when_it_is_ready(self):
+        harness.skip_unless(not harness.is_reference(), "memcached knows nothing of this")
+        with tempfile.TemporaryDirectory() as folder, socket.socket() as door, socket.socket(socket.AF_UNIX) as local, \
+                socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:  # fmt: skip
+            door.bind(("127.0.0.1", 0))
+            door.listen()
+            local.bind(f"{folder}/local")
+            local.listen()
+            told.bind(f"{folder}/notify")
+            told.settimeout(harness.patience(10))
+
+            # What systemd does between fork and exec; in a program of its own, for it must know its own process id.
+            starter = (
+                "import os,sys;a,b=int(sys.argv[1]),int(sys.argv[2]);a=os.dup2(a,a+10);b=os.dup2(b,b+20);os.dup2(a,3);os.dup2(b,4);"
+                "os.environ.update(LISTEN_PID=str(os.getpid()),LISTEN_FDS='2',NOTIFY_SOCKET=sys.argv[3]);"
+                "os.execv(sys.argv[4],sys.argv[4:])"
+            )
+            process = subprocess.Popen(
+                ["/usr/bin/python3", "-c", starter, str(door.fileno()), str(local.fileno()), f"{folder}/notify",
+                 harness.server_path(), "-t", "1"],
+                pass_fds=(door.fileno(), local.fileno()), stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            )  # fmt: skip
+            try:
+                self.assertEqual(told.recv(200).split(b"\n"), [b"READY=1", b"MAINPID=%d" % process.pid])
+                self.assertEqual(len(listening_addresses(process.pid)), 1)
+                for address in (door.getsockname(), f"{folder}/local"):
+                    with harness.Connection(address) as client:
+                        self.assertRegex(client.request("version"), b"^VERSION ")
+                process.terminate()
+                self.assertTrue(told.recv(200).startswith(b"STOPPING=1"))
+                self.assertEqual(process.wait(harness.patience(15)), 0)
+            finally:
+                if process.poll() is None:
+                    process.kill()
+                    process.wait()
 
 
 class ListeningTest(harness.ServerTest):
@@ -193,6 +308,43 @@ class LimitsTest(harness.ServerTest):
                     self.assertEqual(client.get(b"a"), value)
                     self.assertEqual(client.store(b"a", b"x" * limit), b"SERVER_ERROR object too large for cache")
 
+    def test_idle_connections_are_closed_when_told_so(self):
+        server = self.server("-o", "idle_timeout=2")
+        idle, busy = self.connect(server), self.connect(server)
+        self.assertRegex(idle.request("version"), b"^VERSION ")
+        started = time.monotonic()
+        idle.socket.settimeout(0.2)
+        ended = None
+        while ended is None and time.monotonic() < started + harness.patience(10):
+            busy.request("version")
+            try:
+                ended = idle.socket.recv(10)
+            except TimeoutError:
+                pass
+        self.assertEqual(ended, b"")
+        self.assertGreater(time.monotonic() - started, 1)
+        self.assertEqual(busy.stats()["idle_kicks"], "1")
+        self.assertEqual(busy.stats("settings")["idle_timeout"], "2")
+
+    def test_connections_beyond_the_limit_wait_when_told_so(self):
+        harness.skip_unless(not harness.is_reference(), "memcached counts its own descriptors")
+        server = self.server("-c", "5", "-o", "no_maxconns_fast")
+        clients = [self.connect(server) for _ in range(8)]
+        for client in clients[:5]:
+            self.assertRegex(client.request("version"), b"^VERSION ")
+        waiting = clients[5:]
+        for client in waiting:
+            client.send(b"version\r\n")
+            client.socket.settimeout(0.1)
+            with self.assertRaises(TimeoutError):
+                client.line()
+        self.assertEqual(clients[0].stats()["accepting_conns"], "0")
+        for client in clients[:3]:
+            client.close()
+        for client in waiting:
+            client.socket.settimeout(harness.patience(10))
+            self.assertRegex(client.line(), b"^VERSION ")
+
     def test_connection_limit(self):
         server = self.server("-c", "60")
         with server.connect() as client:
@@ -262,7 +414,7 @@ class ProcessTest(harness.ServerTest):
 
     def test_bad_options_end_with_status_and_message(self):
         user = harness.as_root_options()
-        bad = [["-Q"], ["--nonsense"], ["-p", "nonsense"], ["-p", "70000"], ["-t", "0"], ["-m", "nonsense"], ["-c", "0"],
+        bad = [["-o", "nonsense"], ["-o", "idle_timeout=x"], ["-Q"], ["--nonsense"], ["-p", "nonsense"], ["-p", "70000"], ["-t", "0"], ["-m", "nonsense"], ["-c", "0"],
                ["-I", "nonsense"], ["-I", "1"], ["-l", "999.1.1.1"], ["-u", "no-such-user"], ["-p"], ["-a", "99"],
                ["-s", "/nonexistent/folder/socket"], ["-R", "0"]]  # fmt: skip
         if harness.is_reference():  # it takes these
@@ -301,6 +453,22 @@ class ProcessTest(harness.ServerTest):
             client.request("get a_key_to_look_for")
         harness.poll(lambda: b"get a_key_to_look_for" in server.stderr(), 5, "the command in the log")
         self.assertNotIn(b"get nothing", quiet.stderr())
+
+    def test_extended_options_without_effect_are_taken(self):
+        server = self.server(
+            "-o", "hashpower=20,modern,no_lru_crawler,slab_reassign,slab_automove=1,maxconns_fast,track_sizes",
+            "-o", "hash_algorithm=murmur3", "-f", "1.25", "-n", "48",
+        )  # fmt: skip
+        with server.connect() as client:
+            self.assertEqual(client.store(b"a", b"x"), b"STORED")
+
+    def test_what_would_be_a_lie_is_refused_with_a_reason(self):
+        harness.skip_unless(not harness.is_reference(), "memcached has what is refused here")
+        for options in (["-k"], ["-L"], ["-U", "11211"], ["-o", "ext_path=/tmp/x:1g"], ["-o", "drop_privileges"]):
+            with self.subTest(options=options):
+                run = harness.run_briefly("-p", "-1", *options)
+                self.assertEqual(run.returncode, 64)
+                self.assertIn(options[-1].split("=")[0].encode() if options[0] == "-o" else options[0].encode(), run.stderr)
 
     def test_one_v_is_taken(self):
         server = self.server("-v")

@@ -49,7 +49,7 @@ class listener_test : public ::testing::Test {
   }
   std::size_t accept_waiting(listener& doors) {
     std::size_t accepted = 0;
-    doors.accept(loop_, world_.state, [&](int descriptor) {
+    doors.accept(loop_, world_.state, [&](int descriptor, bool) {
       ++accepted;
       close(descriptor);
     });
