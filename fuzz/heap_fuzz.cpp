@@ -35,6 +35,11 @@ model_options settings_from(const std::uint8_t* data) {
   options.heap.move_bytes_max = std::size_t{256} << (data[1] >> 2) % 12;
   if (data[2] % 4 == 0) options.kinds = {{8, true, 0, 0}, {16, true, 0, 0}};
   if (data[2] % 4 == 1) options.kinds = {kind_spec{8, true, 50, 20}, kind_spec{8, false, 0, 0}};
+  if (data[2] % 8 >= 6) {
+    options.pool_options.address_bytes = options.pool_options.budget_bytes / 4 * 5;
+    options.scarce_address = true;
+    options.live_bytes_max = options.pool_options.budget_bytes;
+  }
   options.seed = data[3];
   options.verify_every = 4;
   return options;

@@ -169,22 +169,16 @@ void heap_impl::free_page_list(shelf& s) noexcept {
   metadata_bytes_ -= page_list_bytes(s.page_capacity);
 }
 
-namespace {
-
-std::size_t hole_map_bytes(const shelf& s) noexcept { return (s.page_bytes / s.slot + 63) / 64 * 8; }
-
-}  // namespace
-
 bool heap_impl::add_shelf_page(shelf& s) noexcept {
   if (!make_page_room(s)) return false;
-  void* hole_map = pool_.metadata_allocate(hole_map_bytes(s));
+  void* hole_map = pool_.metadata_allocate(s.hole_map_bytes());
   if (hole_map == nullptr) return false;
   page_info* page = pool_.take(s.page_count != 0);
   if (page == nullptr) {
-    pool_.metadata_free(hole_map, hole_map_bytes(s));
+    pool_.metadata_free(hole_map, s.hole_map_bytes());
     return false;
   }
-  std::memset(hole_map, 0, hole_map_bytes(s));
+  std::memset(hole_map, 0, s.hole_map_bytes());
   held_ += page->resident_bytes();
   page->start = 0;
   if (page->resident_bytes() == 0) {
@@ -206,7 +200,7 @@ bool heap_impl::add_shelf_page(shelf& s) noexcept {
   page->owner = &s;
   page->hole_map = static_cast<std::uint64_t*>(hole_map);
   page->pins = 0;
-  metadata_bytes_ += hole_map_bytes(s);
+  metadata_bytes_ += s.hole_map_bytes();
   if (page->resident_begin > page->start || !extend_resident(page, page->start + s.slot)) {
     release_shelf_page(s, page);
     return false;
@@ -235,8 +229,8 @@ bool heap_impl::grow(shelf& s) noexcept {
 
 // A page that has left its shelf, or not joined it.
 void heap_impl::release_shelf_page(shelf& s, page_info* page) noexcept {
-  pool_.metadata_free(page->hole_map, hole_map_bytes(s));
-  metadata_bytes_ -= hole_map_bytes(s);
+  pool_.metadata_free(page->hole_map, s.hole_map_bytes());
+  metadata_bytes_ -= s.hole_map_bytes();
   give_page(page);
 }
 
@@ -254,7 +248,7 @@ void heap_impl::return_parked(shelf& s, std::uint32_t keep) noexcept {
       s.holes -= page->holes;
       page->holes = 0;
       base::clear_bit(s.hole_pages, page->position);
-      std::memset(page->hole_map, 0, hole_map_bytes(s));
+      std::memset(page->hole_map, 0, s.hole_map_bytes());
       page->hint_word = 0;
       s.bump = s.slot_address(page, 0);
       if (s.page_count > 1) release_shelf_page(s, s.pop());

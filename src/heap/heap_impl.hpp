@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// heap_impl: the heap behind heap.hpp. heap.cpp allocates and frees, compactor.cpp moves, large_blocks.cpp does
-// both for blocks too big for a shelf, inspect.cpp looks.
+// heap_impl: the heap behind heap.hpp. heap.cpp allocates and frees, compactor.cpp moves, large_blocks.cpp and
+// runs.cpp do both for blocks too big for a shelf, inspect.cpp looks.
 //
 // A block is found by its address alone: page_info of its page -> shelf, large space or run. What kind it is of follows
 // from its shelf, its page's list or its run's page_info, so a small block carries no header.
@@ -142,9 +142,6 @@ class heap_impl final : public heap {
   bool add_large_page(std::size_t size) noexcept;
   void free_large(page_info* page, void* block) noexcept;
   void release_large_page(large_page* in) noexcept;
-  void* allocate_run(std::uint8_t kind_index, std::size_t size) noexcept;
-  page_info* take_run_of(std::size_t size) noexcept;
-  void free_run(page_info* page) noexcept;
   [[nodiscard]] std::uint32_t freed_clock() const noexcept;
   [[nodiscard]] static std::size_t large_waste(const large_page* in) noexcept {
     return in->page->resident_bytes() - large_space::live_bytes(in);
@@ -159,6 +156,26 @@ class heap_impl final : public heap {
   bool begin_evacuating(large_page* in, std::size_t block_bytes_max) noexcept;
   bool evacuate(work_left& work) noexcept;
   void trim_large_tail(large_page* in) noexcept;
+
+  // --- runs.cpp
+  struct page_window {
+    page_info* first = nullptr;
+    std::size_t count = 0;
+    page_info* refused = nullptr;
+  };
+  void* allocate_run(std::uint8_t kind_index, std::size_t size) noexcept;
+  page_info* take_run_of(std::size_t size, work_left* work, unsigned depth) noexcept;
+  void free_run(page_info* page) noexcept;
+  bool move_run(page_info* from, page_info* to) noexcept;
+  void retire_run(page_info* first, const page_window& w) noexcept;
+  page_info* clear_pages(std::size_t count, work_left& work, unsigned depth) noexcept;
+  void note_costs(const region& r, std::uint32_t* costs) const noexcept;
+  bool empty_window(page_window& w, work_left& work, unsigned depth) noexcept;
+  void vacate(page_info* page, const page_window& w) noexcept;
+  bool relocate_shelf_page(page_info* from, const page_window& w, work_left& work) noexcept;
+  page_info* spare_shelf_page(shelf& s, std::uint32_t start, std::uint32_t fresh) noexcept;
+  bool relocate_large_page(large_page* from, const page_window& w, work_left& work) noexcept;
+  bool relocate_run(page_info* from, const page_window& w, work_left& work, unsigned depth) noexcept;
 
   // --- inspect.cpp
   void check_shelf(const shelf& s, std::size_t& resident, std::size_t& live, std::size_t& pins) const noexcept;

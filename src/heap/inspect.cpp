@@ -238,17 +238,8 @@ std::size_t heap_impl::move_all_runs() noexcept {
   for (std::uint32_t i = runs_.size(); i-- > 0;) {  // downwards: a moved run joins at the end
     page_info* from = runs_[i];
     if (kinds_[from->kind]->options.move == nullptr || from->pins != 0) continue;
-    page_info* to = take_run_of(from->run_bytes);
-    if (to == nullptr) continue;
-    to->kind = from->kind;
-    const verdict answer = call_mover(from->kind, from->base, to->base, from->run_bytes);
-    // free_run counts a free: so does call_mover for a dropped block, and nothing was allocated for a moved one.
-    const std::uint64_t frees = frees_;
-    const std::uint64_t freed = freed_bytes_;
-    if (answer != verdict::keep) free_run(from);
-    if (answer != verdict::moved) free_run(to);
-    frees_ = frees;
-    freed_bytes_ = freed;
+    page_info* to = take_run_of(from->run_bytes, nullptr, 0);
+    if (to != nullptr) retire_run(move_run(from, to) ? from : to, {});
   }
   return static_cast<std::size_t>(blocks_moved_ - before);
 }

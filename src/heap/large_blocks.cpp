@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// Blocks too big for a shelf: those that share pages in the large space, and runs of pages.
+// Blocks of the large space: too big for a shelf, and up to half a page.
 #include <algorithm>
 #include <cstring>
 
@@ -78,57 +78,6 @@ bool heap_impl::add_large_page(std::size_t size) noexcept {
   return true;
 }
 
-// A run with exactly `size` bytes, in whole OS pages, charged to this heap; null if there is no room for it.
-page_info* heap_impl::take_run_of(std::size_t size) noexcept {
-  if (!runs_.make_room()) return nullptr;
-  const std::size_t count = (size + page_bytes_ - 1) / page_bytes_;
-  page_info* first = pool_.take_run(count);
-  if (first == nullptr) return nullptr;
-  bool room = true;
-  for (std::size_t i = 0; i < count; ++i) {
-    page_info* page = first + i;
-    held_ += page->resident_bytes();
-    if (page->resident_begin != 0 && room && (room = pool_.charge(page->resident_begin))) {
-      held_ += page->resident_begin;
-      page->resident_begin = 0;
-    }
-    const std::size_t end = std::min(page_bytes_, size - i * page_bytes_);
-    room = room && extend_resident(page, end);
-    if (room) trim_resident(page, end);
-  }
-  if (!room) {
-    for (std::size_t i = 0; i < count; ++i) held_ -= first[i].resident_bytes();
-    pool_.give_run(first, count);
-    return nullptr;
-  }
-  for (std::size_t i = 0; i < count; ++i) {
-    first[i].use = i == 0 ? page_use::run : page_use::run_body;
-    first[i].owner = this;
-    first[i].pins = 0;
-  }
-  first->run_bytes = size;
-  first->position = runs_.add(first);
-  return first;
-}
-
-void* heap_impl::allocate_run(std::uint8_t kind_index, std::size_t size) noexcept {
-  const std::size_t usable = base::round_up(size, 16);
-  work_left work{move_bytes_max_ + size, 0};
-  if (over_target(size)) keep_target(size, work);
-  for (int attempt = 0; attempt < charge_attempts_max; ++attempt) {
-    const std::size_t room = pool_.room() + pool_.idle_bytes();
-    if (room >= usable) {
-      if (page_info* first = take_run_of(usable)) {
-        first->kind = kind_index;
-        count_allocation(usable);
-        return first->base;
-      }
-    }
-    if (reclaim(room < usable ? usable - room : os_page_, work) == 0) break;
-  }
-  return nullptr;
-}
-
 void heap_impl::free_large(page_info* page, void* block) noexcept {
   large_page* in = page->large;
   const std::uint32_t index = large_space::index_of(in, block);
@@ -147,14 +96,6 @@ void heap_impl::release_large_page(large_page* in) noexcept {
   page_info* page = in->page;
   large_.remove(in);
   give_page(page);
-}
-
-void heap_impl::free_run(page_info* first) noexcept {
-  const std::size_t count = (first->run_bytes + page_bytes_ - 1) / page_bytes_;
-  count_free(first->run_bytes);
-  if (page_info* moved = runs_.remove(first->position)) moved->position = first->position;
-  for (std::size_t i = 0; i < count; ++i) held_ -= first[i].resident_bytes();
-  pool_.give_run(first, count);
 }
 
 // --- Making room -----------------------------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ class metadata_arena {
 
   // Charged to the budget by the arena, free lists included.
   [[nodiscard]] std::size_t held_bytes() const noexcept { return held_; }
+  [[nodiscard]] std::size_t reserve_bytes() const noexcept { return reserve_bytes_; }
 
  private:
   struct free_node {

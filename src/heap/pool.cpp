@@ -22,6 +22,7 @@ constexpr double address_per_budget = sizeof(std::size_t) > 4 ? 4 : 1.25;
 constexpr std::size_t usable_step_pages = 64;                   // 64 infos fill one OS page
 constexpr std::size_t table_span_bytes = std::size_t{2} << 20;  // of memory that one page table maps
 constexpr std::size_t table_sweep_pages = 16;
+constexpr unsigned asks_between_refusals = 64;  // for address space that the OS has refused
 constexpr std::size_t trim_step_bytes = std::size_t{64} << 10;
 
 std::size_t default_page_bytes(std::size_t budget_bytes) noexcept {
@@ -67,6 +68,19 @@ page_pool_impl::~page_pool_impl() {
   }
 }
 
+// Address space for a region. The first must not take the last there is: metadata and the program need some too.
+char* page_pool_impl::reserve_pages(std::size_t bytes, bool first) noexcept {
+  char* got = os::reserve(bytes, bytes_per_page());
+  if (got == nullptr || !first) return got;
+  const std::size_t spare_bytes = base::round_up(arena_.reserve_bytes() + bytes / 64, os::page_bytes());
+  if (char* spare = os::reserve(spare_bytes, os::page_bytes())) {
+    os::unreserve(spare, spare_bytes);
+    return got;
+  }
+  os::unreserve(got, bytes);
+  return nullptr;
+}
+
 bool page_pool_impl::add_region(std::size_t bytes, std::size_t bytes_min) noexcept {
   const std::size_t count = region_count_.load(std::memory_order_relaxed);
   if (count == regions_max) return false;
@@ -74,9 +88,12 @@ bool page_pool_impl::add_region(std::size_t bytes, std::size_t bytes_min) noexce
   bytes_min = base::round_up(std::max(bytes_min, page), page);
   bytes = base::round_up(std::max(bytes, bytes_min), page);
   char* base_address = nullptr;
-  while ((base_address = os::reserve(bytes, page)) == nullptr) {
-    if (bytes == bytes_min) return false;
-    bytes = std::max(base::round_up(bytes / 2, page), bytes_min);
+  while ((base_address = reserve_pages(bytes, count == 0)) == nullptr) {
+    if (bytes == bytes_min) {
+      if (count != 0 && bytes <= regions_[0].bytes / 32) refusals_to_come_ = asks_between_refusals;
+      return false;
+    }
+    bytes = std::max(base::round_down(bytes / 8 * 7, page), bytes_min);
   }
   region& r = regions_[count];
   r.pages = bytes >> page_shift_;
@@ -167,7 +184,11 @@ page_info* page_pool_impl::take(bool resident_first) noexcept {
     if (!extend_usable(r, index + 1)) return nullptr;
     return take_from(r, index);
   }
-  if (!add_region(std::max(regions_[0].bytes / 4, bytes_per_page()), bytes_per_page())) return nullptr;
+  if (refusals_to_come_ != 0) {
+    --refusals_to_come_;
+    return nullptr;
+  }
+  if (!add_region(regions_[0].bytes / 4, regions_[0].bytes / 32)) return nullptr;
   region& r = regions_[count];
   return extend_usable(r, 1) ? take_from(r, 0) : nullptr;
 }
@@ -192,6 +213,33 @@ page_info* page_pool_impl::take_run(std::size_t run) noexcept {
     }
     if (added || !add_region(run << page_shift_, run << page_shift_)) return nullptr;
   }
+}
+
+void page_pool_impl::note_free(const region& r, std::uint32_t* costs) const noexcept {
+  const std::scoped_lock lock(mutex_);
+  for (std::size_t i = next_set(r.free_bits, 0, r.pages); i < r.pages; i = next_set(r.free_bits, i + 1, r.pages)) {
+    costs[i] = 0;
+  }
+}
+
+std::size_t page_pool_impl::free_pages() const noexcept {
+  const std::scoped_lock lock(mutex_);
+  std::size_t pages = 0;
+  for (std::size_t i = 0; i < region_count_; ++i) pages += regions_[i].pages;
+  return pages - pages_in_use_;
+}
+
+bool page_pool_impl::claim(const region& r, std::size_t begin, std::size_t count, const std::uint32_t* costs) noexcept {
+  const std::scoped_lock lock(mutex_);
+  for (std::size_t i = 0; i < count; ++i) {
+    if (costs[i] == 0 && !base::test_bit(r.free_bits, begin + i)) return false;
+  }
+  region& own = region_of(r.infos);
+  if (!extend_usable(own, begin + count)) return false;
+  for (std::size_t i = 0; i < count; ++i) {
+    if (costs[i] == 0) take_from(own, begin + i);
+  }
+  return true;
 }
 
 region& page_pool_impl::region_of(const page_info* page) noexcept {
@@ -341,14 +389,19 @@ std::unique_ptr<page_pool> page_pool::create(const page_pool_options& options) n
     return nullptr;
   }
   const std::size_t metadata_reserve = std::max(options.budget_bytes / 16, std::size_t{4} << 20);
-  auto* pool = new (std::nothrow) page_pool_impl(options.budget_bytes, page, metadata_reserve);
-  if (pool == nullptr) return nullptr;
   const std::size_t wanted = options.address_bytes != 0 ? options.address_bytes : address_for(options.budget_bytes);
-  if (!pool->add_region(std::max(wanted, 64 * page), std::min(options.budget_bytes / 4, wanted))) {
+  for (const bool scarce : {false, true}) {
+    // Each size in use has pages of its own, the last one not full: where address space is scarce, smaller ones.
+    const std::size_t bytes = scarce && options.page_bytes == 0 ? std::max(page / 4, page_bytes_min) : page;
+    auto* pool = new (std::nothrow) page_pool_impl(options.budget_bytes, bytes, metadata_reserve);
+    if (pool == nullptr) return nullptr;
+    const std::size_t most = std::max(wanted, 64 * bytes);
+    if (pool->add_region(most, scarce ? std::min(options.budget_bytes / 4, wanted) : most)) {
+      return std::unique_ptr<page_pool>(pool);
+    }
     destroy(pool);
-    return nullptr;
   }
-  return std::unique_ptr<page_pool>(pool);
+  return nullptr;
 }
 
 void page_pool::operator delete(page_pool* pool, std::destroying_delete_t) noexcept {

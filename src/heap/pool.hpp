@@ -57,6 +57,14 @@ class page_pool_impl final : public page_pool {
   [[nodiscard]] page_info* take_run(std::size_t count) noexcept;
   void give_run(page_info* first, std::size_t count) noexcept;
 
+  // For a heap that empties a window of pages, with an entry of `costs` for each page: note_free sets those of free
+  // pages to 0. claim takes the pages of 0 cost from `begin` on; false, and nothing taken, if one is not free any more.
+  void note_free(const region& r, std::uint32_t* costs) const noexcept;
+  [[nodiscard]] bool claim(const region& r, std::size_t begin, std::size_t count, const std::uint32_t* costs) noexcept;
+  [[nodiscard]] std::size_t free_pages() const noexcept;
+  [[nodiscard]] std::size_t region_count() const noexcept { return region_count_.load(std::memory_order_acquire); }
+  [[nodiscard]] const region& region_at(std::size_t i) const noexcept { return regions_[i]; }
+
   // Gives up to `bytes` of idle memory beyond keep_bytes to the OS. Returns the bytes given.
   std::size_t trim_some(std::size_t bytes, std::size_t keep_bytes) noexcept;
   [[nodiscard]] bool idle_excess() const noexcept { return idle_bytes() > idle_bytes_max(); }
@@ -90,6 +98,7 @@ class page_pool_impl final : public page_pool {
  private:
   static constexpr std::size_t regions_max = 64;
 
+  char* reserve_pages(std::size_t bytes, bool first) noexcept;
   page_info* take_from(region& r, std::size_t index) noexcept;
   bool extend_usable(region& r, std::size_t pages) noexcept;
   void put_back(page_info* page) noexcept;
@@ -109,6 +118,7 @@ class page_pool_impl final : public page_pool {
   metadata_arena arena_;
   std::size_t info_charged_ = 0;  // page_info and bit arrays, charged
   std::size_t pages_in_use_ = 0;
+  unsigned refusals_to_come_ = 0;  // of pages, before the OS is asked for address space again
   std::size_t pages_trimmed_ = 0;  // wholly, since the OS's page tables for free pages were last given back
   region regions_[regions_max];
 };

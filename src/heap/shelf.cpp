@@ -2,6 +2,7 @@
 #include "heap/shelf.hpp"
 
 #include <bit>
+#include <cstring>
 #include <utility>
 
 namespace scoot {
@@ -100,6 +101,27 @@ void shelf::remove(page_info* page) noexcept {
   swap_pages(page_count - 2, page_count - 1);
   --page_count;
   base::clear_bit(hole_pages, page_count);
+}
+
+void shelf::push_holes(page_info* page, std::uint32_t fresh) noexcept {
+  std::memset(page->hole_map, 0, hole_map_bytes());
+  for (std::uint32_t i = 0; i < fresh; ++i) base::set_bit(page->hole_map, i);
+  page->fresh = page->holes = fresh;
+  page->hint_word = 0;
+  page->position = page_count;
+  pages[page_count++] = page;
+  holes += fresh;
+  if (fresh < capacity_of(page)) ++partial;
+  swap_pages(page_count - 2, page_count - 1);
+}
+
+void shelf::remove_any(page_info* page) noexcept {
+  if (page != top()) return remove(page);
+  holes -= page->holes;
+  page->holes = 0;
+  bump = slot_address(page, 0);
+  base::clear_bit(hole_pages, page->position);
+  (void)pop();
 }
 
 bool shelf::anchor_top() noexcept {

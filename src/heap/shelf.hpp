@@ -79,6 +79,7 @@ struct shelf {
     return page->resident_end > used ? page->resident_end - used : 0;
   }
   [[nodiscard]] std::size_t hole_bytes() const noexcept { return static_cast<std::size_t>(holes + parked) * slot; }
+  [[nodiscard]] std::size_t hole_map_bytes() const noexcept { return (page_bytes / slot + 63) / 64 * 8; }
 
   // Marks a slot below its page's fresh as a hole.
   void put_hole(page_info* page, std::uint32_t index) noexcept;
@@ -95,6 +96,11 @@ struct shelf {
   page_info* pop() noexcept;
   // Takes any other page, with nothing but holes and fresh slots, off the shelf.
   void remove(page_info* page) noexcept;
+  // Adds a page below the top, with its hole_map (any bits), start and resident range set, and with `fresh` slots that
+  // are all holes. There must be a top, and room in pages.
+  void push_holes(page_info* page, std::uint32_t fresh) noexcept;
+  // Takes any page with nothing but holes and fresh slots off the shelf, the top too.
+  void remove_any(page_info* page) noexcept;
   // Makes the top an anchored page. False if no other page is left to lower.
   bool anchor_top() noexcept;
   // Makes a page with fresh slots the top, if the shelf has one.

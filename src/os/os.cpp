@@ -15,6 +15,7 @@ namespace {
 
 std::atomic<std::uint64_t> calls{0};
 std::atomic<std::uint64_t> failing_call{0};
+std::atomic<bool> refusing_reserve{false};
 
 // Counts a call; true if the test seam wants it to fail.
 bool must_fail() noexcept {
@@ -29,7 +30,7 @@ std::size_t page_bytes() noexcept {
 }
 
 char* reserve(std::size_t bytes, std::size_t alignment) noexcept {
-  if (must_fail()) return nullptr;
+  if (must_fail() || refusing_reserve.load(std::memory_order_relaxed)) return nullptr;
   const std::size_t extra = alignment > page_bytes() ? alignment : 0;
   if (bytes + extra < bytes) return nullptr;
   void* got = mmap(nullptr, bytes + extra, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -66,6 +67,8 @@ std::uint64_t now_ns() noexcept {
 }
 
 void fail_nth_call(std::uint64_t n) noexcept { failing_call.store(n == 0 ? 0 : calls.load() + n); }
+
+void refuse_reserve(bool refuse) noexcept { refusing_reserve.store(refuse); }
 
 std::uint64_t calls_made() noexcept { return calls.load(); }
 

@@ -34,6 +34,9 @@ void unreserve(char* address, std::size_t bytes) noexcept;
 // Test seam: the n-th call (1 is the next) of reserve, make_usable or give_back fails, once; 0 stops that.
 void fail_nth_call(std::uint64_t n) noexcept;
 
+// Test seam: from now on, every reserve is refused, or none is: as if address space had run out.
+void refuse_reserve(bool refuse) noexcept;
+
 // Test seam: calls of those three so far.
 [[nodiscard]] std::uint64_t calls_made() noexcept;
 

@@ -144,6 +144,48 @@ TEST(address_space, is_a_handful_of_mappings_however_fragmented) {
   EXPECT_TRUE(blocks.all_intact());
 }
 
+// A quarter more address space than the budget, for the whole process; what is in use, in pieces of every sort.
+[[noreturn]] void ask_for_half_the_budget_under_a_limit() {
+  constexpr std::size_t large_budget = 256 * mib;
+  rlimit limit{};
+  limit.rlim_cur = limit.rlim_max = large_budget / 4 * 5;
+  if (setrlimit(RLIMIT_AS, &limit) != 0) leave("no limit");
+  const auto pool = page_pool::create({large_budget, 0, 0});
+  if (pool == nullptr) leave("no pool");
+  const auto h = heap::create(*pool);
+  if (h == nullptr) leave("no heap");
+  directory blocks;
+  const kind k = blocks.add_kind(*h);
+  constexpr std::size_t sizes[] = {300, 1000, 5000, 20 * kib, 90 * kib, 400 * kib, mib + 5};
+  std::size_t refused = 0;
+  for (std::size_t i = 0; refused < std::size(sizes); ++i) {
+    refused = blocks.allocate(*h, k, sizes[i % std::size(sizes)]) < 0 ? refused + 1 : 0;
+  }
+  for (std::size_t i = 0; i < blocks.at.size(); ++i) {
+    if (i * 0x9e3779b97f4a7c15U >> 60 < 10) blocks.free(*h, i);
+  }
+  blocks.bytes_moved = 0;
+  if (blocks.allocate(*h, k, large_budget / 2) < 0) {
+    if (h->compact().why == stop_reason::effort_spent) leave("compact without a limit has one");
+    if (blocks.allocate(*h, k, large_budget / 2) < 0) leave("half the budget refused");
+  }
+  for (int i = 0; i < 64; ++i) {
+    const page_pool_stats s = pool->stats();
+    const std::size_t size = mib + static_cast<std::size_t>(i) * 100 * kib;
+    if (s.budget_bytes - s.held_bytes + s.idle_bytes < size + mib) break;
+    if (blocks.allocate(*h, k, size) < 0) leave("a smaller run refused");
+  }
+  if (blocks.bytes_moved == 0) leave("nothing had to move: no test of anything");
+  if (!blocks.all_intact()) leave("bytes changed");
+  h->verify();
+  leave(nullptr);
+}
+
+TEST(address_space_death_test, a_quarter_more_than_the_budget_serves_half_of_it_in_one_block) {
+  if (address_sanitized || thread_sanitized) GTEST_SKIP() << "sanitizers need address space of their own";
+  EXPECT_EXIT(ask_for_half_the_budget_under_a_limit(), ::testing::ExitedWithCode(0), "");
+}
+
 TEST(address_space, is_all_given_back_with_the_pool) {
   (void)mapped_bytes();
   const std::size_t before = mapped_bytes();

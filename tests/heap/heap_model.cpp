@@ -7,6 +7,8 @@
 #include <cstring>
 #include <ostream>
 
+#include "os/os.hpp"
+
 namespace scoot::testing {
 
 namespace {
@@ -93,6 +95,7 @@ heap_model::heap_model(const model_options& options) : options_(options), random
     fail("no heap");
     return;
   }
+  if (options_.scarce_address) os::refuse_reserve(true);
   for (const kind_spec& spec : options_.kinds) {
     auto state = std::make_unique<kind_state>();
     state->model = this;
@@ -113,6 +116,7 @@ heap_model::heap_model(const model_options& options) : options_(options), random
 }
 
 heap_model::~heap_model() {
+  if (options_.scarce_address) os::refuse_reserve(false);
   may_move_ = false;  // destroying a heap calls no mover
   heap_.reset();
 }
@@ -284,7 +288,7 @@ void heap_model::allocate(std::size_t kind_index, std::size_t size) {
 // the block has to itself, and a step of metadata.
 void heap_model::check_null_result(std::size_t kind_index, std::size_t size) {
   ++refused_;
-  if (os_may_fail_ || own_pool_ == nullptr) return;
+  if (os_may_fail_ || own_pool_ == nullptr || options_.scarce_address) return;
   const page_pool_stats s = pool_->stats();
   const std::size_t besides = kinds_[kind_index]->spec.alignment + 64 * kib + size / 16;
   const std::size_t needed = s.held_bytes - s.idle_bytes + size + besides;

@@ -68,7 +68,8 @@ struct model_options {
   std::uint64_t seed = 1;                             // of what the movers answer and what blocks contain
   std::size_t live_bytes_max = std::size_t{2} << 20;  // operations do not allocate beyond
   std::size_t size_max = std::size_t{1} << 20;        // of one block
-  unsigned verify_every = 1;  // operations between looks at all bytes and heap::verify; 0: never
+  bool scarce_address = false;  // what pool_options reserve is all there is; not with other pools at the same time
+  unsigned verify_every = 1;    // operations between looks at all bytes and heap::verify; 0: never
 };
 
 class heap_model {

@@ -64,6 +64,14 @@ std::vector<profile> profiles() {
   p.options.verify_every = 8;
   all.push_back(p);
 
+  p = {"runs_in_scarce_address_space", {}, {60, 25, 2, 4, 1, 3, 1, 0, 1, 1, 0}, edge | large | half_page | run, 2500};
+  p.options.pool_options = {4 * mib, 64 * kib, 4 * mib + 512 * kib};
+  p.options.scarce_address = true;
+  p.options.kinds = {{8, true, 0, 0}, {64, true, 0, 0}, {8, true, 1, 1}};
+  p.options.live_bytes_max = 4 * mib;
+  p.options.verify_every = 4;
+  all.push_back(p);
+
   p = {"changing_budgets", {}, budgets, 0xffff, 2000};
   p.options.pool_options = {3 * mib, 0, 0};
   p.options.live_bytes_max = 8 * mib;

@@ -23,18 +23,24 @@ struct injection {
   ~injection() { os::fail_nth_call(0); }
 };
 
-model_options options_of_scenario() {
+model_options options_of_scenario(bool scarce_address) {
   model_options options;
   options.pool_options = {6 * mib, 64 * kib, 8 * mib};
   options.heap.waste_target = 0.002;
   options.live_bytes_max = 5 * mib;
   options.verify_every = 32;
+  if (scarce_address) {
+    options.scarce_address = true;
+    options.pool_options.address_bytes = options.pool_options.budget_bytes / 4 * 5;
+    options.size_max = 3 * mib;
+    options.kinds = {{8, true, 0, 0}, {64, true, 1, 1}};
+  }
   return options;
 }
 
 // Through shelves, large space, runs, growth of address space, cuts and compaction. The failure, empty if none.
-std::string run_scenario(const std::array<operation, 120>& operations) {
-  heap_model m(options_of_scenario());
+std::string run_scenario(const std::array<operation, 120>& operations, bool scarce_address) {
+  heap_model m(options_of_scenario(scarce_address));
   if (m.get_heap() == nullptr || !m.failure().empty()) return "";  // refused as a whole: nothing to check but leaks
   m.expect_os_failures();
   for (const operation& o : operations) {
@@ -61,14 +67,17 @@ std::array<operation, 120> scenario() {
   return all;
 }
 
-TEST(os_failure, whichever_call_fails_nothing_breaks) {
+// With scarce address space, making room for runs calls the OS too.
+class os_failure_anywhere : public ::testing::TestWithParam<bool> {};
+
+TEST_P(os_failure_anywhere, breaks_nothing) {
   const auto operations = scenario();
   std::uint64_t n = 1;
   for (;; n += thread_sanitized ? 7 : 1) {
     const std::uint64_t before = os::calls_made();
     {
       const injection failing(n);
-      const std::string failure = run_scenario(operations);
+      const std::string failure = run_scenario(operations, GetParam());
       ASSERT_EQ(failure, "") << "with call " << n << " of the OS failing";
     }
     if (os::calls_made() - before < n) break;  // the scenario no longer gets as far
@@ -76,6 +85,9 @@ TEST(os_failure, whichever_call_fails_nothing_breaks) {
   }
   EXPECT_GT(n, 10U) << "the scenario calls the OS too seldom to test anything";
 }
+
+INSTANTIATE_TEST_SUITE_P(address_space, os_failure_anywhere, ::testing::Bool(),
+                         [](const auto& each) { return each.param ? "scarce" : "plenty"; });
 
 TEST(os_failure, a_pool_that_cannot_be_made_is_null_and_the_next_one_is_made) {
   for (std::uint64_t n = 1;; ++n) {
