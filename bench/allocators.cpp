@@ -4,9 +4,11 @@
 #include <dlfcn.h>
 #include <malloc.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <iterator>
 
 namespace bench {
 
@@ -32,6 +34,19 @@ void malloc_allocator::give_back() noexcept {
   }
 }
 
+void* malloc_allocator::allocate_aligned(std::size_t size, unsigned log2) noexcept {
+  void* block = nullptr;
+  return posix_memalign(&block, std::max(sizeof(void*), std::size_t{1} << log2), size) == 0 ? block : nullptr;
+}
+
+bool malloc_allocator::reallocate(block_entry& entry, std::uint32_t size) noexcept {
+  void* block = std::realloc(entry.block, size);
+  if (block == nullptr) return false;
+  entry.block = static_cast<unsigned char*>(block);
+  entry.size = size;
+  return true;
+}
+
 scoot_allocator::scoot_allocator(const scoot_setup& setup, block_entry* entries) noexcept {
   mover_.entries = entries;
   scoot::page_pool_options pool_options;
@@ -49,6 +64,37 @@ scoot_allocator::scoot_allocator(const scoot_setup& setup, block_entry* entries)
   kind_options.context = &mover_;
   kind_ = heap_->add_kind(kind_options);
   if (!kind_) block_table::fail("cannot add a kind", 0);
+}
+
+void* scoot_allocator::allocate_aligned(std::size_t size, unsigned log2) noexcept {
+  const unsigned at = std::min(log2, static_cast<unsigned>(std::size(aligned_kinds_)) - 1);
+  if (at <= 3) return allocate(size);
+  scoot::kind& kind = aligned_kinds_[at];
+  if (!kind) {
+    scoot::kind_options options;
+    options.name = "aligned bench block";
+    options.alignment = std::size_t{1} << at;
+    options.move = &scoot_allocator::move;
+    options.context = &mover_;
+    kind = heap_->add_kind(options);
+    if (!kind) return nullptr;
+  }
+  return heap_->allocate(kind, size);
+}
+
+// What is to grow may move while room for it is made, so its address is looked up only then.
+bool scoot_allocator::reallocate(block_entry& entry, std::uint32_t size) noexcept {
+  if (size <= heap_->usable_size(entry.block) && size >= entry.size) {
+    entry.size = size;
+    return true;
+  }
+  void* block = allocate(size);
+  if (block == nullptr) return false;
+  std::memcpy(block, entry.block, std::min(size, entry.size));
+  free(entry.block);
+  entry.block = static_cast<unsigned char*>(block);
+  entry.size = size;
+  return true;
 }
 
 scoot::verdict scoot_allocator::move(void* context, void* from, void* to, std::size_t size) noexcept {

@@ -9,6 +9,7 @@
 //     bytes_moved()          by which the mover moved blocks, counted in the mover itself
 //     metadata_bytes()       held for bookkeeping outside of blocks' pages, where the allocator says so
 //     pin(block)             keeps the block where it is, which a malloc does anyway
+//     allocate_aligned(size, log2), reallocate(entry, size)   for replay; reallocate keeps entry.block up to date
 //
 // A malloc peer runs in a process of its own with LD_PRELOAD; `peers` says how each is named.
 #pragma once
@@ -56,6 +57,9 @@ class malloc_allocator {
   [[nodiscard]] std::size_t bytes_moved() const noexcept { return 0; }
   [[nodiscard]] std::size_t metadata_bytes() const noexcept { return 0; }
   [[nodiscard]] bool pin(void* /*unused*/) noexcept { return true; }
+  [[nodiscard]] void* allocate_aligned(std::size_t size, unsigned log2) noexcept;
+  // False, and no change, if there is no memory.
+  [[nodiscard]] bool reallocate(block_entry& entry, std::uint32_t size) noexcept;
   void describe() const noexcept {}
 };
 
@@ -70,6 +74,9 @@ class scoot_allocator {
   [[nodiscard]] std::size_t bytes_moved() const noexcept { return mover_.bytes; }
   [[nodiscard]] std::size_t metadata_bytes() const noexcept { return pool_->stats().metadata_bytes; }
   [[nodiscard]] bool pin(void* block) noexcept { return heap_->pin(block); }
+  // Alignments have kinds of their own, made when first asked for; above 4096, the most that a kind can have, as 4096.
+  [[nodiscard]] void* allocate_aligned(std::size_t size, unsigned log2) noexcept;
+  [[nodiscard]] bool reallocate(block_entry& entry, std::uint32_t size) noexcept;
   void describe() const noexcept;  // the heap's own statistics, to stderr
 
  private:
@@ -83,6 +90,7 @@ class scoot_allocator {
   std::unique_ptr<scoot::page_pool> pool_;
   std::unique_ptr<scoot::heap> heap_;
   scoot::kind kind_;
+  scoot::kind aligned_kinds_[13];
 };
 
 }  // namespace bench

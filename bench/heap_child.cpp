@@ -30,6 +30,8 @@ constexpr argument arguments[] = {
     {"operations", [](child_options& o, const char* v) { o.operations = whole(v); }},
     {"block_bytes", [](child_options& o, const char* v) { o.block_bytes = static_cast<std::uint32_t>(whole(v)); }},
     {"seconds", [](child_options& o, const char* v) { o.seconds = std::strtod(v, nullptr); }},
+    {"file", [](child_options& o, const char* v) { o.file = v; }},
+    {"copies", [](child_options& o, const char* v) { o.copies = std::max(1U, static_cast<std::uint32_t>(whole(v))); }},
     {"first_only", [](child_options& o, const char* v) { o.first_only = *v == '1'; }},
     {"budget", [](child_options& o, const char* v) { o.setup.budget = whole(v); }},
     {"waste_target", [](child_options& o, const char* v) { o.setup.waste_target = std::strtod(v, nullptr); }},
@@ -70,6 +72,7 @@ int run_child(int argc, char** argv) {
   if (std::strcmp(argv[0], "heap") == 0) return run_heap_workload(options);
   if (std::strcmp(argv[0], "adversary") == 0) return run_heap_adversary(options);
   if (std::strcmp(argv[0], "soak") == 0) return run_heap_soak(options);
+  if (std::strcmp(argv[0], "replay") == 0) return run_heap_replay(options);
   if (std::strcmp(argv[0], "moves") == 0) return run_moves(options);
   if (std::strcmp(argv[0], "speed") == 0) return run_speed(options);
   return 2;

@@ -2,7 +2,7 @@
 //
 // The process in which one allocator runs one workload. The parent starts scoot-bench again as
 //
-//     scoot-bench --child heap|adversary|speed|moves|soak|probe NAME=VALUE...
+//     scoot-bench --child heap|adversary|speed|moves|soak|replay|probe NAME=VALUE...
 //
 // with the peer's library preloaded. The child allocates next to nothing for itself before the allocator is measured,
 // and answers on stdout with lines "name value". Exit status 0: done; 3: a block was damaged or memory ran out.
@@ -29,6 +29,8 @@ struct child_options {
   std::uint64_t operations = 0;     // speed: pairs a pattern
   std::uint32_t block_bytes = 256;  // moves: size of the blocks
   double seconds = 0;               // soak: how long
+  std::string_view file;            // replay: the trace
+  std::uint32_t copies = 1;         // replay: of the trace, at once
   bool first_only = false;          // speed: the first pattern alone
   scoot_setup setup;
 };
@@ -50,6 +52,7 @@ int run_heap_workload(const child_options& options);
 int run_heap_adversary(const child_options& options);
 int run_speed(const child_options& options);
 int run_heap_soak(const child_options& options);
+int run_heap_replay(const child_options& options);
 int run_moves(const child_options& options);
 
 }  // namespace bench

@@ -8,6 +8,7 @@
 #include "heap_bench.hpp"
 #include "heap_child.hpp"
 #include "moves_bench.hpp"
+#include "replay_bench.hpp"
 #include "report.hpp"
 #include "server_bench.hpp"
 #include "soak_bench.hpp"
@@ -83,6 +84,24 @@ void add_soak_options(CLI::App& app, bench::soak_options& o) {
   app.add_flag("--leak", o.leak, "lose one part in 32 in every cycle, to see that it is noticed");
 }
 
+void add_replay_options(CLI::App& app, bench::replay_options& o) {
+  app.add_option("file", o.files, "recorded traces; without one, programs of our own choice are recorded and replayed");
+  app.add_option("--allocators", o.allocators, "scoot, scoot-tight, glibc, jemalloc, mimalloc, tcmalloc")
+      ->delimiter(',');
+  app.add_option("--copies", o.copies, "copies of the trace at once; 0: as many as make 64 MiB live")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 4096));
+  app.add_option("--rounds", o.rounds, "rounds, of which the medians are shown")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 99));
+  app.add_option("--folder", o.folder, "where traces of our own are written")->capture_default_str();
+}
+
+void add_record_options(CLI::App& app, bench::record_options& o) {
+  app.add_option("file", o.file, "the trace to write; must not exist")->required();
+  app.add_option("program", o.program, "the program and its arguments; -- before those that begin with -")->required();
+}
+
 void add_server_options(CLI::App& app, bench::server_bench_options& o) {
   app.add_option("--scootd", o.scootd, "the scootd to run (default: the one built beside this program)");
   app.add_option("--scootd-options", o.scootd_options, "more options for scootd, separated by spaces");
@@ -125,12 +144,16 @@ int main(int argc, char** argv) {
   bench::heap_bench_options heap;
   bench::moves_bench_options moves;
   bench::soak_options soak;
+  bench::replay_options replay;
+  bench::record_options record;
   bench::server_bench_options server;
   CLI::App* heap_command = app.add_subcommand("heap", "the relocating heap beside malloc implementations");
   CLI::App* speed_command = heap_command->add_subcommand("speed", "CPU time of allocate and free in hot loops");
   CLI::App* moves_command = app.add_subcommand("moves", "blocks moved by the heap beside memcpy of the same blocks");
   CLI::App* soak_command =
       app.add_subcommand("soak", "the heap under shifting load for long; its bloat must stay flat");
+  CLI::App* replay_command = app.add_subcommand("replay", "traces of real programs over the heap and malloc peers");
+  CLI::App* record_command = app.add_subcommand("record", "records what a program asks of malloc, for replay");
   CLI::App* server_command = app.add_subcommand("server", "scootd beside memcached");
   add_heap_options(*heap_command, heap);
   speed_command
@@ -139,13 +162,16 @@ int main(int argc, char** argv) {
       ->check(CLI::Range(0, 1000));
   add_moves_options(*moves_command, moves);
   add_soak_options(*soak_command, soak);
+  add_replay_options(*replay_command, replay);
+  add_record_options(*record_command, record);
   add_server_options(*server_command, server);
-  for (CLI::App* command : {heap_command, speed_command, moves_command, soak_command, server_command})
+  for (CLI::App* command : {heap_command, speed_command, moves_command, soak_command, replay_command, server_command})
     command->fallthrough();
-  app.footer("Without a name, all of them run but soak.");
+  app.footer("Without a name, all of them run but soak and record.");
 
   CLI11_PARSE(app, argc, argv);
-  heap.smoke = moves.smoke = soak.smoke = server.smoke = smoke;
+  heap.smoke = moves.smoke = soak.smoke = replay.smoke = server.smoke = smoke;
+  if (record_command->parsed()) return bench::run_record(record);
   const bool all = app.get_subcommands().empty();
   bench::json_rows rows;
   int status = 0;
@@ -153,6 +179,7 @@ int main(int argc, char** argv) {
   if (all || speed_command->parsed()) status |= bench::run_speed_bench(heap, rows);
   if (all || moves_command->parsed()) status |= bench::run_moves_bench(moves, rows);
   if (soak_command->parsed()) status |= bench::run_soak(soak, rows);
+  if (all || replay_command->parsed()) status |= bench::run_replay_bench(replay, rows);
   if (all || server_command->parsed()) status |= bench::run_server_bench(server, rows);
   if (!json.empty() && !bench::write_json(json, rows, command_line(argc, argv))) status |= 1;
   return status;
