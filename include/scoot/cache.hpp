@@ -179,6 +179,12 @@ struct cache_stats {
   std::uint64_t expired_unread = 0;  // of expired and reclaimed, never read
   std::uint64_t store_too_large = 0, store_no_memory = 0;
   std::size_t pinned_items = 0;
+  // What maintain() did and cost, in the cache's own thread or the program's. Moves beside these were part of stores.
+  std::uint64_t idle_compactions = 0;       // times that a shard had enough to gain
+  std::uint64_t idle_bytes_moved = 0;       // by them
+  std::uint64_t idle_bytes_given_back = 0;  // to the system, by them
+  std::uint64_t idle_stops[5] = {};         // why they stopped, by stop_reason
+  std::uint64_t maintenance_cpu_us = 0;     // processor time of all of maintain()
 };
 
 class cache;

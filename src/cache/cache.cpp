@@ -115,6 +115,16 @@ bool cache_impl::start_thread() noexcept {
   return true;
 }
 
+namespace {
+
+std::uint64_t thread_cpu_us() noexcept {
+  timespec now{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000 + static_cast<std::uint64_t>(now.tv_nsec) / 1000;
+}
+
+}  // namespace
+
 // ---- memory -------------------------------------------------------------------------------------------------------
 
 // Lets the shard that holds most give something up for `poor`.
@@ -166,6 +176,7 @@ bool cache_impl::set_budget(std::size_t bytes) noexcept {
 }
 
 bool cache_impl::maintain() noexcept {
+  const std::uint64_t before = thread_cpu_us();
   bool more = false;
   for (unsigned i = 0; i < shard_count_; ++i) {
     shard& s = *shards_[i];
@@ -173,6 +184,7 @@ bool cache_impl::maintain() noexcept {
     const std::lock_guard guard(s.lock());
     more |= s.maintain();
   }
+  maintenance_cpu_us_.fetch_add(thread_cpu_us() - before, std::memory_order_relaxed);
   return more;
 }
 
@@ -252,6 +264,7 @@ cache_stats cache_impl::stats() const noexcept {
   sum.flushes = flushes_.load(std::memory_order_relaxed);
   sum.store_too_large = too_large_.load(std::memory_order_relaxed);
   sum.store_no_memory = no_memory_.load(std::memory_order_relaxed);
+  sum.maintenance_cpu_us = maintenance_cpu_us_.load(std::memory_order_relaxed);
   return sum;
 }
 

@@ -97,6 +97,7 @@ class cache_impl final : public cache {
 
   std::mutex scan_mutex_;
   std::atomic<std::uint64_t> flushes_{0}, too_large_{0}, no_memory_{0};
+  std::atomic<std::uint64_t> maintenance_cpu_us_{0};
 
   std::mutex thread_mutex_;
   std::condition_variable wake_;

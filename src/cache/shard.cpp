@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <iterator>
 
 #include "base/check.hpp"
 
@@ -366,6 +367,10 @@ bool shard::maintain() noexcept {
   if (gain > std::max<std::size_t>(held_bytes() / 16, std::size_t{512} << 10)) {
     const compaction c = heap_->compact({std::size_t{512} << 10});
     compacted = c.why == stop_reason::effort_spent && c.bytes_given_back != 0;
+    ++counts_.idle_compactions;
+    counts_.idle_bytes_moved += c.bytes_moved;
+    counts_.idle_bytes_given_back += c.bytes_given_back;
+    ++counts_.idle_stops[static_cast<std::size_t>(c.why)];
   }
   const bool due = !lists_.empty(wheel::due_list) && lists_.spares() != 0;  // else there is no memory to go on
   return compacted || due || index_.entries() != in_epoch_[epoch_] || fitted || tidied ||
@@ -398,18 +403,37 @@ void shard::unpin(void* block) noexcept {
 
 namespace {
 
-constexpr std::uint64_t cache_stats::*counters[] = {
-    &cache_stats::items_stored, &cache_stats::gets,           &cache_stats::get_hits,   &cache_stats::get_expired,
-    &cache_stats::get_flushed,  &cache_stats::sets,           &cache_stats::touches,    &cache_stats::touch_hits,
-    &cache_stats::deletes,      &cache_stats::delete_hits,    &cache_stats::increments, &cache_stats::increment_hits,
-    &cache_stats::decrements,   &cache_stats::decrement_hits, &cache_stats::cas_hits,   &cache_stats::cas_badval,
-    &cache_stats::cas_misses,   &cache_stats::evictions,      &cache_stats::expired,    &cache_stats::evicted_unread,
-    &cache_stats::reclaimed,    &cache_stats::expired_unread};
+constexpr std::uint64_t cache_stats::*counters[] = {&cache_stats::items_stored,
+                                                    &cache_stats::gets,
+                                                    &cache_stats::get_hits,
+                                                    &cache_stats::get_expired,
+                                                    &cache_stats::get_flushed,
+                                                    &cache_stats::sets,
+                                                    &cache_stats::touches,
+                                                    &cache_stats::touch_hits,
+                                                    &cache_stats::deletes,
+                                                    &cache_stats::delete_hits,
+                                                    &cache_stats::increments,
+                                                    &cache_stats::increment_hits,
+                                                    &cache_stats::decrements,
+                                                    &cache_stats::decrement_hits,
+                                                    &cache_stats::cas_hits,
+                                                    &cache_stats::cas_badval,
+                                                    &cache_stats::cas_misses,
+                                                    &cache_stats::evictions,
+                                                    &cache_stats::expired,
+                                                    &cache_stats::evicted_unread,
+                                                    &cache_stats::reclaimed,
+                                                    &cache_stats::expired_unread,
+                                                    &cache_stats::idle_compactions,
+                                                    &cache_stats::idle_bytes_moved,
+                                                    &cache_stats::idle_bytes_given_back};
 
 }  // namespace
 
 void shard::add_stats(cache_stats& sum) const noexcept {
   for (const auto counter : counters) sum.*counter += counts_.*counter;
+  for (std::size_t i = 0; i < std::size(counts_.idle_stops); ++i) sum.idle_stops[i] += counts_.idle_stops[i];
   sum.items += in_epoch_[epoch_];
   sum.item_bytes += item_bytes_;
   sum.index_bytes += index_.bytes() + lists_.bytes();
@@ -435,6 +459,7 @@ void shard::add_stats(cache_stats& sum) const noexcept {
 
 void shard::reset_stats() noexcept {
   for (const auto counter : counters) counts_.*counter = 0;
+  std::fill(std::begin(counts_.idle_stops), std::end(counts_.idle_stops), 0);
 }
 
 void shard::verify() noexcept {

@@ -222,6 +222,9 @@ parse_result parse_line(std::string_view line, request& out) noexcept {
       if (word == "flush_all") return parse_flush_all(w, out);
       if (word == "verbosity") return parse_verbosity(w, out);
       break;
+    case 13:
+      if (word == "refresh_certs") return simple(verb::refresh_certs, out);
+      break;
     case 14:
       if (word == "cache_memlimit") return parse_memory_limit(w, out);
       break;

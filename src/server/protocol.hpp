@@ -59,6 +59,7 @@ enum class verb : unsigned char {
   version,
   stats,
   shutdown,
+  refresh_certs,
   quit,
 };
 

@@ -206,6 +206,9 @@ session::step session::execute(const session_context& with, const request& what,
     case verb::shutdown:
       next = shut_down(with, what.arguments);
       break;
+    case verb::refresh_certs:
+      reply(with, with.state.refresh_certificates() ? "OK\r\n" : reply_error);
+      break;
     default:  // quit
       next = step::close;
   }

@@ -11,6 +11,7 @@
 #include <csignal>
 #include <cstdio>
 #include <ctime>
+#include <iterator>
 #include <vector>
 
 #include "scoot/cache.hpp"
@@ -242,6 +243,50 @@ void write_sizes(const server_state& state, stat_lines& to) {
   }
 }
 
+// What the heaps under the cache hold.
+void write_heap(const server_state& state, stat_lines& to) noexcept {
+  const cache_stats c = state.items.stats();
+  to.add("budget_bytes", c.pool.budget_bytes);
+  to.add("held_bytes", c.pool.held_bytes);
+  to.add("held_bytes_peak", c.pool.held_bytes_peak);
+  to.add("item_bytes", c.item_bytes);
+  to.add("live_bytes", c.heap.live_bytes);
+  to.add("index_bytes", c.index_bytes);
+  to.add("hole_bytes", c.heap.hole_bytes);
+  to.add("slack_bytes", c.heap.slack_bytes);
+  to.add("idle_page_bytes", c.pool.idle_bytes);
+  to.add("metadata_bytes", c.pool.metadata_bytes);
+  to.add("address_bytes", c.pool.address_bytes);
+  to.add("page_bytes", c.pool.page_bytes);
+  to.add("pages", c.pool.pages);
+  to.add("heaps", c.shards);
+  to.add("shelves", c.heap.shelves);
+  to.add("blocks", c.heap.blocks);
+  to.add("pinned_blocks", c.heap.pinned_blocks);
+  to.add("pinned_items", c.pinned_items);
+  to.add("allocations", c.heap.allocations);
+  to.add("allocated_bytes", c.heap.allocated_bytes);
+  to.add("failures", c.heap.failures);
+}
+
+// What moving blocks together did and cost: all of it, and the part that was done in idle moments.
+void write_moves(const server_state& state, stat_lines& to) noexcept {
+  constexpr std::string_view reasons[] = {"idle_stops_done", "idle_stops_effort_spent", "idle_stops_nothing_to_gain",
+                                          "idle_stops_pinned", "idle_stops_refused"};
+  const cache_stats c = state.items.stats();
+  to.add("allocated_bytes", c.heap.allocated_bytes);
+  to.add("bytes_moved", c.heap.bytes_moved);
+  to.add("blocks_moved", c.heap.blocks_moved);
+  to.add("blocks_kept", c.heap.blocks_kept);
+  to.add("blocks_dropped", c.heap.blocks_dropped);
+  to.add("blocks_examined", c.heap.blocks_examined);
+  to.add("idle_compactions", c.idle_compactions);
+  to.add("idle_bytes_moved", c.idle_bytes_moved);
+  to.add("idle_bytes_given_back", c.idle_bytes_given_back);
+  for (std::size_t i = 0; i < std::size(reasons); ++i) to.add(reasons[i], c.idle_stops[i]);
+  to.add("maintenance_cpu_us", c.maintenance_cpu_us);
+}
+
 worker_totals operator-(const worker_totals& a, const worker_totals& b) noexcept {
   return {a.bytes_read - b.bytes_read, a.bytes_written - b.bytes_written, a.yields - b.yields,
           a.meta_commands - b.meta_commands};
@@ -294,6 +339,10 @@ bool write_stats(server_state& state, std::string_view arguments, response_buffe
     write_slabs(state, lines);
   } else if (what == "sizes") {
     write_sizes(state, lines);
+  } else if (what == "heap") {
+    write_heap(state, lines);
+  } else if (what == "moves") {
+    write_moves(state, lines);
   } else if (what == "reset") {
     state.items.reset_stats();
     state.reset_totals();

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """Runs the end-to-end tests: real clients against a real server.
 
-    run.py [--server PATH] [--list] [--require] [-v] [filter ...]
+    run.py [--server PATH] [--options "OPTION ..."] [--list] [--require] [-v] [filter ...]
 
 The server is --server, else $SCOOT_SERVER, else the newest scootd under build/. A filter is a part of a test's name as
 --list prints it. --require (or SCOOT_REQUIRE_CLIENTS=1) makes a missing client a failure where it else is a skip. Ends
@@ -43,6 +43,7 @@ def tests_of(suite):
 def main():
     parser = argparse.ArgumentParser(description="End-to-end tests of scootd with real clients.")
     parser.add_argument("--server", help="the program under test")
+    parser.add_argument("--options", help="given to every server before the options of its test, as --options=--io=epoll")
     parser.add_argument("--list", action="store_true", help="print the tests' names and end")
     parser.add_argument("--require", action="store_true", help="a missing client is a failure, not a skip")
     parser.add_argument("-v", "--verbose", action="store_true")
@@ -53,6 +54,8 @@ def main():
     if not server:
         parser.error("no scootd found: build it, or give --server")
     os.environ["SCOOT_SERVER"] = os.path.abspath(server)
+    if arguments.options:
+        os.environ["SCOOT_SERVER_OPTIONS"] = arguments.options
     if arguments.require:
         os.environ["SCOOT_REQUIRE_CLIENTS"] = "1"
 

@@ -248,7 +248,7 @@ class HostileTest(harness.ServerTest):
             self.assertEqual(client.line(), b"STORED")
 
     def test_thousands_of_connections(self):
-        wanted = 5000
+        wanted = 2000
         spare = harness.raise_open_files_limit()
         harness.skip_unless(spare >= 2 * 1024, f"no more than {spare} open files are allowed here")
         wanted = min(wanted, spare - 200)
@@ -271,6 +271,46 @@ class HostileTest(harness.ServerTest):
         with server.connect() as client:
             harness.poll(lambda: int(client.stats()["curr_connections"]) < 20, 10, "the end of the connections")
         print(f"{wanted} connections")
+
+    def test_ten_thousand_idle_connections(self):
+        # At most 1 KiB each of the server's own memory, and they slow nobody down.
+        wanted = 10_000
+        spare = harness.raise_open_files_limit()
+        harness.skip_unless(spare >= wanted + 200, f"no more than {spare} open files are allowed here")
+        harness.skip_unless(not harness.is_reference(), "memcached keeps more for a connection")
+        server = self.server("-c", wanted + 100)
+        self.check_service(server)
+        before = server.rss_bytes()
+        with contextlib.ExitStack() as stack:
+            for _ in range(wanted):
+                stack.enter_context(server.connect())
+            harness.poll(lambda: server.open_files() > wanted, 20, "the acceptance of all")
+            self.check_service(server)
+            each = (server.rss_bytes() - before) / wanted
+            print(f"{wanted} idle connections, {each:.0f} B each")
+            if not harness.is_sanitized():
+                self.assertLessEqual(each, 1024)
+            self.check_calm(server)
+        harness.poll(lambda: server.open_files() < 200, 20, "the end of the connections")
+        self.check_service(server)
+
+    def test_clients_that_close_while_they_are_answered(self):
+        # EPIPE and ECONNRESET in the middle of sends, of copied and of held values.
+        server = self.server("-m", "64")
+        with server.connect() as client:
+            client.store(b"big", b"x" * 800_000)
+            client.store(b"small", b"x" * 5_000)
+        for number in range(100):
+            client = server.connect(receive_bytes=4096)
+            client.send(b"get big\r\n" * 4 if number % 2 else b"get small\r\n" * 400)
+            if number % 3:
+                client.line()
+            client.close()
+        self.check_service(server)
+        with server.connect() as client:
+            harness.poll(lambda: int(client.stats()["curr_connections"]) < 10, 10, "the end of the connections")
+            if not harness.is_reference():
+                self.assertEqual(client.stats("heap")["pinned_items"], "0")
 
     def test_connections_that_come_and_go(self):
         server = self.server()

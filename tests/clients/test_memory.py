@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: MIT
 """What the process holds, as the kernel counts it: at most -m and 16 MiB, whatever is stored in whatever order of sizes."""
 
+import contextlib
 import random
+import threading
 import time
 import unittest
 
@@ -156,6 +158,110 @@ class MemoryTest(harness.ServerTest):
             fill()
             self.assertGreater(server.rss_bytes(), 110 * MIB)
             self.check_bound(server, 128, "after a cut and a rise")
+
+    def test_expiry_storm_gives_its_memory_back(self):
+        # Full of items that expire in the same second: two seconds later their bytes are back.
+        harness.skip_unless(not harness.is_reference(), "memcached's pages stay")
+        limit = 64
+        server = self.server("-m", limit)
+        with server.connect() as client:
+            client.request("version")
+            empty = server.rss_bytes()
+            expires = int(time.time()) + 6
+            for at in range(0, 150_000, 1000):
+                client.send(b"".join(b"set e%d 0 %d 200 noreply\r\n%s\r\n" % (n, expires, b"x" * 200) for n in range(at, at + 1000)))
+            client.request("version")
+            self.assertLess(time.time(), expires, "too slow to fill it in time")
+            self.assertGreater(server.rss_bytes() - empty, 30 * MIB)
+            time.sleep(max(0, expires - time.time()))
+            started = time.monotonic()
+            harness.poll(lambda: server.rss_bytes() - empty < 8 * MIB, 10, "the return of the memory")
+            took = time.monotonic() - started
+            print(f"expired bytes are back after {took:.2f} s")
+            self.assertLess(took, 2.5)  # the second they expire in, and 2 s at most, less what is gone of the first
+            self.assertLess(int(client.stats("heap")["live_bytes"]), 1 << 20)
+            moves = client.stats("moves")
+            self.assertGreaterEqual(int(moves["bytes_moved"]), int(moves["idle_bytes_moved"]))
+            self.check_bound(server, limit, "after an expiry storm")
+
+    def test_flush_gives_memory_back(self):
+        harness.skip_unless(not harness.is_reference(), "memcached's pages stay")
+        server = self.server("-m", "64")
+        with server.connect() as client:
+            client.request("version")
+            empty = server.rss_bytes()
+            loader = Loader(client)
+            for number in range(60_000):
+                loader.store(b"f%d" % number, 1, 900)
+            loader.flush()
+            self.assertGreater(server.rss_bytes() - empty, 45 * MIB)
+            self.assertEqual(client.request("flush_all"), b"OK")
+            harness.poll(lambda: server.rss_bytes() - empty < 8 * MIB, 5, "the return of the memory")
+
+    def test_budget_changes_under_load(self):
+        # The limit goes up and down while two clients store; what is answered is right, and RSS follows each cut.
+        harness.skip_unless(not harness.is_reference(), "memcached gives nothing back")
+        server = self.server("-m", "96")
+        stop = threading.Event()
+        faults = []
+
+        def load(seed):
+            chance = random.Random(seed)
+            try:
+                with server.connect() as client:
+                    serial = 0
+                    while not stop.is_set():
+                        keys = [b"l%d:%d" % (seed, chance.randrange(40_000)) for _ in range(50)]
+                        serial += 1
+                        for key in keys:
+                            value = values.make(key, serial, chance.choice((80, 700, 5000)))
+                            client.send(b"set %s 0 0 %d noreply\r\n%s\r\n" % (key, len(value), value))
+                        for key, (_, value) in client.get_many(keys).items():
+                            values.check(key, value)
+            except Exception as error:  # what a thread raises nobody sees
+                faults.append(error)
+
+        threads = [threading.Thread(target=load, args=(seed,)) for seed in (1, 2)]
+        for thread in threads:
+            thread.start()
+        try:
+            with server.connect() as client:
+                harness.poll(lambda: server.rss_bytes() > 60 * MIB, 30, "a full server")
+                for limit in (24, 96, 16, 64, 32):
+                    self.assertEqual(client.request(b"cache_memlimit %d" % limit), b"OK")
+                    harness.poll(lambda: server.rss_bytes() <= (limit + 16) * MIB, 5, f"the way down to {limit} MiB")
+                    time.sleep(0.5)
+                    self.assertLessEqual(server.rss_bytes(), (limit + 16) * MIB)
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
+        self.assertEqual(faults, [])
+        self.check_bound(server, 96, "after cuts and rises under load")
+
+    def test_connection_storm_costs_a_kibibyte_each(self):
+        # Waves of connections on a full server: never above the limit, 16 MiB, and 1 KiB for each.
+        limit, wave = 32, 3000
+        harness.skip_unless(harness.raise_open_files_limit() >= wave + 200, "too few open files are allowed here")
+        harness.skip_unless(not harness.is_reference(), "memcached's connections are larger")
+        server = self.server("-m", limit, "-c", 3 * wave + 100)
+        with server.connect() as client:
+            loader = Loader(client)
+            for number in range(50_000):
+                loader.store(b"c%d" % number, 1, 900)
+            loader.flush()
+            before = server.rss_bytes()
+            for _ in range(3):
+                with contextlib.ExitStack() as stack:
+                    others = [stack.enter_context(server.connect()) for _ in range(wave)]
+                    for other in others:
+                        other.send(b"get c49999\r\n")
+                    for other in others:
+                        self.assertIn(b"c49999", other.values())
+                    each = (server.rss_bytes() - before) / wave
+            print(f"{each:.0f} B for each connection")
+            self.assertLessEqual(each, 1024)
+            self.assertLessEqual(server.rss_peak_bytes() - wave * 1024, (limit + 16) * MIB)
 
     def test_expired_items_leave(self):
         # By themselves: nobody asks for them.

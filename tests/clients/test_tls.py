@@ -175,12 +175,20 @@ class TlsTest(harness.ServerTest):
         harness.poll(lambda: serves(second[0]), 10, "the new certificate")
         self.assertFalse(serves(self.certificate))
         self.assertEqual(old.store(b"a", b"from before"), b"STORED")
+        # The command does the same.
+        shutil.copy(self.certificate, certificate)
+        shutil.copy(self.key, key)
+        self.assertEqual(old.request("refresh_certs"), b"OK")
+        self.assertTrue(serves(self.certificate))
+        shutil.copy(second[0], certificate)
+        self.assertEqual(old.request("refresh_certs"), b"ERROR")  # the key is not that of the certificate
+        self.assertTrue(serves(self.certificate))
         # One that is not good changes nothing.
         with open(certificate, "w", encoding="ascii") as file:
             file.write("this is no certificate\n")
         server.process.send_signal(signal.SIGHUP)
-        harness.poll(lambda: b"stay as they were" in server.stderr(), 10, "the complaint")
-        self.assertTrue(serves(second[0]))
+        harness.poll(lambda: server.stderr().count(b"stay as they were") == 2, 10, "the complaint")
+        self.assertTrue(serves(self.certificate))
 
     def test_clients_must_show_a_certificate_where_it_is_required(self):
         identity = make_certificate(self.folder, "client")
