@@ -27,6 +27,7 @@ constexpr double regrowth_little = 1.0 / 64;
 constexpr std::size_t joined_per_gained = 64;  // bytes that compact() moves at most to join part-used pages
 constexpr std::size_t tolerated_bytes_min = std::size_t{256} << 10;
 constexpr std::size_t tolerated_bytes_max = std::size_t{2} << 20;
+constexpr std::uint32_t large_pages_sampled = 64;  // looked at, in turn, where nothing presses
 constexpr unsigned blocks_a_clock_check = 16;
 constexpr std::uint32_t fetch_bytes = 2048;
 constexpr std::uint32_t fetch_blocks_max = 8;
@@ -139,7 +140,8 @@ bool heap_impl::choose_victim(bool urgent, std::size_t block_bytes_max) noexcept
       victim_ = s;
     }
   }
-  large_page* page = emptiest_large_page(urgent ? page_bytes_ - page_bytes_ / 8 : page_bytes_ / 2);
+  large_page* page = urgent ? emptiest_large_page(page_bytes_ - page_bytes_ / 8, large_.pages().size())
+                            : emptiest_large_page(page_bytes_ / 2, large_pages_sampled);
   if (page != nullptr && large_waste(page) > best && begin_evacuating(page, block_bytes_max)) {
     victim_ = nullptr;
     return true;
@@ -420,7 +422,7 @@ compaction heap_impl::compact_all(const effort& e) noexcept {
   for (large_page* page : large_.pages()) page->failed_at = ~std::uint32_t{0};
   while (!spent) {
     if (evacuating_ == nullptr) {
-      large_page* page = emptiest_large_page(page_bytes_ - page_bytes_ / 8);
+      large_page* page = emptiest_large_page(page_bytes_ - page_bytes_ / 8, large_.pages().size());
       if (page == nullptr || large_.pages().size() < 2) break;
       if (!begin_evacuating(page, ~std::size_t{0})) continue;
     }

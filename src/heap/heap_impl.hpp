@@ -151,7 +151,7 @@ class heap_impl final : public heap {
   move_result move_large_to(large_page* in, std::uint32_t index, const large_space::place& at) noexcept;
   bool clear_window(const window_request& r, work_left& work, large_space::place& cleared) noexcept;
   bool move_out(const large_space::window& w, unsigned depth, work_left& work) noexcept;
-  [[nodiscard]] large_page* emptiest_large_page(std::size_t live_max) const noexcept;
+  [[nodiscard]] large_page* emptiest_large_page(std::size_t live_max, std::uint32_t pages_max) noexcept;
   bool can_evacuate(large_page* in, std::size_t block_bytes_max) noexcept;
   bool begin_evacuating(large_page* in, std::size_t block_bytes_max) noexcept;
   bool evacuate(work_left& work) noexcept;
@@ -209,11 +209,12 @@ class heap_impl final : public heap {
   pointer_list<page_info> runs_;
   large_space large_;
   pin_table pins_;
-  shelf* victim_ = nullptr;           // being lowered
-  std::size_t victim_until_ = 0;      // ... until its hole bytes are no more than this
-  large_page* evacuating_ = nullptr;  // being cleared
-  std::uint32_t window_cursor_ = 0;   // next large page to be looked at for a window
-  std::uint64_t nothing_frees_ = 0;   // counters when a search found nothing to reclaim; none before they change
+  shelf* victim_ = nullptr;            // being lowered
+  std::size_t victim_until_ = 0;       // ... until its hole bytes are no more than this
+  large_page* evacuating_ = nullptr;   // being cleared
+  std::uint32_t emptiest_cursor_ = 0;  // next large page to be looked at as one to be cleared
+  std::uint32_t window_cursor_ = 0;    // next large page to be looked at for a window
+  std::uint64_t nothing_frees_ = 0;    // counters when a search found nothing to reclaim; none before they change
   std::uint64_t nothing_unpins_ = ~std::uint64_t{0};
   std::uint64_t unpins_ = 0;
   std::size_t tolerated_bytes_ = 0;  // waste to tolerate because fighting it was vain

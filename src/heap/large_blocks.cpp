@@ -13,6 +13,7 @@ namespace scoot {
 namespace {
 
 constexpr std::uint32_t window_pages_max = 16;  // looked at for the cheapest window
+constexpr std::uint32_t cheap_part = 16;        // a window that costs so little of what it serves is taken at once
 constexpr int window_attempts_max = 2;
 
 }  // namespace
@@ -159,7 +160,7 @@ bool heap_impl::clear_window(const window_request& r, work_left& work, large_spa
     const std::uint32_t pages = large_.pages().size();
     large_space::window best;
     best.cost = static_cast<std::uint32_t>(std::min(r.bytes_max, work.bytes) / large_space::granule) + 1;
-    for (std::uint32_t i = 0; i < std::min(pages, window_pages_max); ++i) {
+    for (std::uint32_t i = 0; i < std::min(pages, window_pages_max) && best.cost > need / cheap_part; ++i) {
       if (window_cursor_ >= pages) window_cursor_ = 0;
       large_page* in = large_.pages()[window_cursor_++];
       if (in->open && in->failed_at != now) large_space::cheapest_window(in, need, cost_of, best);
@@ -202,11 +203,15 @@ bool heap_impl::move_out(const large_space::window& w, unsigned depth, work_left
   return last == w.first;
 }
 
-// The page with fewest live bytes, if no more than live_max, that has not failed to be cleared lately.
-large_page* heap_impl::emptiest_large_page(std::size_t live_max) const noexcept {
+// Of so many pages, the next in turn, the one with fewest live bytes, if no more than live_max, that has not failed to
+// be cleared lately.
+large_page* heap_impl::emptiest_large_page(std::size_t live_max, std::uint32_t pages_max) noexcept {
   large_page* best = nullptr;
   const std::uint32_t now = freed_clock();
-  for (large_page* in : large_.pages()) {
+  const std::uint32_t pages = large_.pages().size();
+  for (std::uint32_t i = 0; i < std::min(pages, pages_max); ++i) {
+    if (emptiest_cursor_ >= pages) emptiest_cursor_ = 0;
+    large_page* in = large_.pages()[emptiest_cursor_++];
     if (in->failed_at == now || large_space::live_bytes(in) > live_max) continue;
     if (best == nullptr || in->live < best->live) best = in;
   }

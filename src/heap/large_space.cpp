@@ -66,18 +66,16 @@ void large_space::open(large_page* in) noexcept {
   note_room(in);
 }
 
+void large_space::relist(large_page* in, list_kind k, std::uint32_t room) noexcept {
+  if (room == in->listed[k].room) return;
+  unlink(in, k);
+  link(in, k, room);
+}
+
 void large_space::note_room(large_page* in) noexcept {
   if (!in->open) return;
-  const std::uint32_t hole = hole_room(in);
-  const std::uint32_t tail = tail_room(in);
-  if (hole != in->listed[by_hole].room) {
-    unlink(in, by_hole);
-    link(in, by_hole, hole);
-  }
-  if (tail != in->listed[by_tail].room) {
-    unlink(in, by_tail);
-    link(in, by_tail, tail);
-  }
+  relist(in, by_hole, hole_room(in));
+  relist(in, by_tail, tail_room(in));
 }
 
 std::uint32_t large_space::hole_room(const large_page* in) const noexcept {
@@ -195,7 +193,12 @@ void large_space::give(large_page* in, std::uint32_t index) noexcept {
   in->live -= b[index].size;
   std::copy(b + index + 1, b + in->count, b + index);
   --in->count;
-  note_room(in);
+  if (!in->open) return;
+  // Only the hole it left can have become the largest.
+  const std::uint32_t begin = index == 0 ? 0 : b[index - 1].end();
+  const std::uint32_t end = index == in->count ? resident_granules(in) : b[index].begin;
+  relist(in, by_hole, std::max(in->listed[by_hole].room, end - begin));
+  relist(in, by_tail, tail_room(in));
 }
 
 large_page* large_space::add(page_info* page) noexcept {

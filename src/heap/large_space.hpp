@@ -144,6 +144,7 @@ class large_space {
   }
   void link(large_page* in, list_kind k, std::uint32_t room) noexcept;
   void unlink(large_page* in, list_kind k) noexcept;
+  void relist(large_page* in, list_kind k, std::uint32_t room) noexcept;
   [[nodiscard]] large_page* closest(list_kind k, std::uint32_t room) const noexcept;
   bool closest_hole(large_page* in, std::uint32_t need, std::size_t alignment, place& found) const noexcept;
   [[nodiscard]] std::uint32_t hole_room(const large_page* in) const noexcept;
