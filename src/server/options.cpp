@@ -109,7 +109,7 @@ struct raw_options {
   std::string connections = "1024", threads = "4", requests = "100", backlog = "1024", io = "auto";
   std::vector<std::string> listen;
   std::vector<std::string> extended;
-  std::string ignored;
+  std::string ignored, memory_file;
   bool huge_pages = false, lock_memory = false;
   std::string protocol = "auto";
   bool help = false, version = false, no_evictions = false, no_cas = false, no_flush = false;
@@ -145,6 +145,7 @@ void declare(CLI::App& app, raw_options& raw, server_options& options) {
   app.add_flag("-L,--enable-largepages", raw.huge_pages);
   app.add_option("-f,--slab-growth-factor", raw.ignored)->multi_option_policy(last);
   app.add_option("-n,--slab-min-size", raw.ignored)->multi_option_policy(last);
+  app.add_option("-e,--memory-file", raw.memory_file)->multi_option_policy(last);
   app.add_option("-o,--extended", raw.extended)->allow_extra_args(false);
   app.add_option("--io", raw.io)->multi_option_policy(last);
   app.add_flag("-d,--daemon", options.daemonise);
@@ -213,6 +214,7 @@ void check(const raw_options& raw, server_options& options) {
   check_protocol(raw, options);
   if (raw.lock_memory)
     refuse("-k: memory that is locked could not be given back, and giving it back is the point here");
+  if (!raw.memory_file.empty()) refuse("-e: there is no memory file; a restart begins with an empty cache");
   if (raw.huge_pages) refuse("-L: there are no huge pages here; transparent ones are the kernel's own choice");
   for (const std::string& list : raw.extended) parse_extended(list, options);
   check_extended(options);
