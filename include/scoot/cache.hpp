@@ -42,6 +42,8 @@ struct cache_options {
   bool maintenance_thread = true;           // false: the program calls maintain() itself, a few times a second
   std::uint32_t (*clock)(void*) = nullptr;  // for tests: unix seconds; null: the monotonic clock from today's date
   void* clock_context = nullptr;
+  std::uint64_t hash_seed =
+      0;  // for tests that must repeat; 0: drawn at random, so that nobody can choose colliding keys
 };
 
 enum class cache_status : unsigned char {

@@ -80,7 +80,7 @@ std::unique_ptr<cache_impl> cache_impl::create(const cache_options& options) noe
 cache_impl::cache_impl(const cache_options& options) noexcept
     : options_(options),
       clock_(options),
-      seed_(choose_seed()),
+      seed_(options.hash_seed != 0 ? options.hash_seed : choose_seed()),
       fair_bytes_(options.budget_bytes / choose_shards(options)),
       target_(options.budget_bytes) {}
 

@@ -43,10 +43,12 @@ class cache_impl final : public cache {
       bool did = false;
       {
         const std::lock_guard guard(s.lock());
-        if (operation() == progress::finished) return true;
+        const bool finished = operation() == progress::finished;
         // A poor shard asks the others first; where that is in vain it gives up something of its own.
         const bool asks_first = shard_count_ > 1 && options_.evict && round < 4 && idle == 0 && s.is_poor();
-        if (!asks_first) did = s.make_room(round);
+        if (!finished && !asks_first) did = s.make_room(round);
+        s.keep_nothing();
+        if (finished) return true;
       }
       if (!did) did = relieve(s, round);
       idle = did ? 0 : idle + 1;

@@ -192,7 +192,8 @@ shard::evicted shard::evict_one() noexcept {
     if (lists_.peek(q, 6, p)) index_.prefetch(p.of);
     if (lists_.peek(q, 3, p)) prefetch_item({{}, 0, p.of});
     if (!lists_.pop(q, p)) return result;
-    result.any = true;
+    const bool kept = keeps_ && p.of == kept_;
+    result.any |= !kept;
     const slot s = find_queued(p);
     if (!s) continue;
     const item it = s.get();
@@ -202,7 +203,7 @@ shard::evicted shard::evict_one() noexcept {
       result.bytes = bytes;
       return result;
     }
-    if (policy_.judge(q, it) == eviction::verdict::evict || !lists_.can_push(eviction::main)) {
+    if ((!kept && policy_.judge(q, it) == eviction::verdict::evict) || !lists_.can_push(eviction::main)) {
       policy_.evicted(q, index_, p.of);
       remove(s, cause::evicted);
       result.bytes = bytes;

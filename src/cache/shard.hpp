@@ -94,6 +94,12 @@ class shard {
 
   void flush(std::uint32_t at) noexcept;
 
+  // Call after an operation, and after make_room on its behalf, before the lock is given up: an operation that needs
+  // the item that is there keeps it from being evicted to make room for the new one.
+  void keep_nothing() noexcept {
+    if (keeps_) keeps_ = false;
+  }
+
   // Frees memory, for an operation that lacks it, in one bounded step. False if there was nothing that could be done.
   // `round` counts the steps taken for the same operation. Invalidates: addresses of items.
   bool make_room(unsigned round) noexcept;
@@ -129,6 +135,8 @@ class shard {
   shard(const shard_options& options, std::unique_ptr<heap> h) noexcept;
   [[nodiscard]] bool start() noexcept;
 
+  void keep(name n) noexcept { kept_ = n, keeps_ = true; }
+
   static verdict move_item(void* self, void* from, void* to, std::size_t size) noexcept;
   static verdict move_chunk(void* self, void* from, void* to, std::size_t size) noexcept;
 
@@ -148,7 +156,7 @@ class shard {
   [[nodiscard]] progress out_of_memory(std::size_t bytes) noexcept;
   struct evicted {
     std::size_t bytes = 0;
-    bool any = false;  // a name was looked at
+    bool any = false;  // a name was looked at that may go
   };
   evicted evict_one() noexcept;
   std::size_t expire(unsigned names_max) noexcept;
@@ -229,6 +237,8 @@ class shard {
   unsigned payments_ = 0;
   unsigned grow_wait_ = 0;  // operations until the index tries again to get a segment
   std::ptrdiff_t credit_ = 0;
+  name kept_;
+  bool keeps_ = false;
   void* pinned_block_ = nullptr;
   cache_stats counts_;  // of events only
 };

@@ -16,6 +16,7 @@ namespace scoot::caching {
 progress shard::get(const hashed_key& k, const read_options& options, visitor visit, void* context,
                     cache_status& status) noexcept {
   check_flush();
+  if (options.touch || options.cas || options.meta != nullptr) keep(k.called);
   if (options.meta != nullptr) [[unlikely]]
     return get_meta(k, options, visit, context, status);
   if (options.touch && !lists_.reserve(1)) return out_of_memory(name_lists::names_per_chunk * 5);
@@ -221,6 +222,7 @@ cache_status shard::condition(slot s, const store_options& options) noexcept {
 progress shard::store(const hashed_key& k, std::string_view value, const store_options& options, void* ready,
                       cache_status& status) noexcept {
   index_.prefetch_both(k.called);
+  if (options.mode != store_mode::set) keep(k.called);
   step();
   if (full_ && ready == nullptr && options_.evict && !poor_) pay(k.key.size() + value.size());  // while memory answers
   if (!lists_.reserve(2)) return out_of_memory(name_lists::names_per_chunk * 5);
@@ -337,6 +339,7 @@ void shard::discard(const hashed_key& k) noexcept {
 
 progress shard::touch(const hashed_key& k, std::uint32_t expires_at, cache_status& status) noexcept {
   check_flush();
+  keep(k.called);
   if (!lists_.reserve(1)) return out_of_memory(name_lists::names_per_chunk * 5);
   slot s = find_live(k);
   if (s && expires_at != expires_never && !s.get().has_expiry_field() &&
@@ -353,6 +356,7 @@ progress shard::touch(const hashed_key& k, std::uint32_t expires_at, cache_statu
 }
 
 progress shard::arithmetic(const hashed_key& k, const arithmetic_options& options, arithmetic_result& result) noexcept {
+  keep(k.called);
   step();
   const auto count = [&](bool hit) {
     ++(options.decrement ? counts_.decrements : counts_.increments);

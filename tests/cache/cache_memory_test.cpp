@@ -145,6 +145,58 @@ TEST(cache_memory, misses_less_than_lru_with_as_many_items) {
   EXPECT_GT(lru_misses, 50000);
 }
 
+TEST(cache_memory, what_grows_an_item_evicts_others_and_never_the_item) {
+  testing::fake_clock clock;
+  const auto c = cache::create(options_on(clock, 2 * mib));
+  std::uint64_t stored = 0;
+  const auto store = [&] { (void)c->store(key_of(stored++), std::string(300, '7')); };
+  while (c->stats().evictions < 1000) store();
+  testing::seeded random(4);
+  store_options append, prepend;
+  append.mode = store_mode::append;
+  prepend.mode = store_mode::prepend;
+  read_options touch_with_cas;
+  touch_with_cas.cas = true;
+  touch_with_cas.touch = clock.seconds + 100;
+  std::vector<std::string> keys;
+  for (int round = 0; round < 30; ++round) {
+    for (int i = 0; i < 1000; ++i) store();
+    keys.clear();
+    c->for_each([&](const item_view& view) { keys.emplace_back(view.key); });
+    ASSERT_GT(keys.size(), 50u);
+    for (int i = 0; i < 300; ++i) {
+      const std::string& key = keys[random.below(keys.size())];
+      const auto before = testing::read(*c, key);
+      if (!before) continue;
+      const std::string more(random.below(2) == 0 ? 20000 : 30, '7');
+      const bool front = random.below(2) == 0;
+      if (before->value.size() > 300000) {
+        ASSERT_EQ(c->store(key, "1"), cache_status::ok);
+        continue;
+      }
+      ASSERT_EQ(c->store(key, more, front ? prepend : append), cache_status::ok);
+      ASSERT_EQ(value_of(*c, key), front ? more + before->value : before->value + more);
+      ASSERT_TRUE(testing::read(*c, key, touch_with_cas));  // which makes the item larger, too
+    }
+    ASSERT_LE(c->stats().pool.held_bytes, 2 * mib);
+    testing::verify(*c);
+  }
+  EXPECT_GT(c->stats().evictions, 5000u);
+}
+
+TEST(cache_memory, an_item_that_cannot_grow_is_left_as_it_was) {
+  testing::fake_clock clock;
+  const auto c = cache::create(options_on(clock, mib));
+  const std::string half = patterned(1, 600000);
+  ASSERT_EQ(c->store("k", half), cache_status::ok);
+  EXPECT_EQ(c->store("k", "more", {store_mode::append}), cache_status::no_memory);
+  EXPECT_EQ(value_of(*c, "k"), half);
+  EXPECT_EQ(c->store("k", half), cache_status::ok);  // a set may do without the older item
+  EXPECT_EQ(c->store("other", half), cache_status::ok);
+  EXPECT_EQ(value_of(*c, "k"), "(not found)");
+  testing::verify(*c);
+}
+
 TEST(cache_memory, large_values_find_room_among_small_ones) {
   testing::fake_clock clock;
   const auto c = cache::create(options_on(clock, 16 * mib, 4));
