@@ -3,11 +3,13 @@
 // scoot-bench: side-by-side runs of Scoot and what it is measured against. See docs/benchmarks.md.
 #include <CLI/CLI.hpp>
 #include <cstring>
+#include <map>
 #include <string>
 
 #include "heap_bench.hpp"
 #include "heap_child.hpp"
 #include "moves_bench.hpp"
+#include "policy_bench.hpp"
 #include "replay_bench.hpp"
 #include "report.hpp"
 #include "server_bench.hpp"
@@ -130,6 +132,42 @@ void add_server_options(CLI::App& app, bench::server_bench_options& o) {
   app.add_flag("--unix", o.unix_socket, "over a unix socket rather than TCP");
 }
 
+void add_policy_options(CLI::App& app, bench::policy_bench_options& o) {
+  using format = bench::trace_format;
+  app.add_option("FILE", o.files, "traces to replay; without any, a few made-up ones");
+  app.add_option("--format", o.reading.format, "auto, oracle (libCacheSim's oracleGeneral), csv or twitter")
+      ->transform(CLI::CheckedTransformer(std::map<std::string, format>{{"auto", format::automatic},
+                                                                        {"oracle", format::oracle},
+                                                                        {"csv", format::csv},
+                                                                        {"twitter", format::twitter}},
+                                          CLI::ignore_case));
+  app.add_option("--csv", o.reading.csv, "columns of CSV traces: \"time-col=1, obj-id-col=2, obj-size-col=3\"");
+  app.add_option("--clusters", o.clusters, "make traces from these statistics (twitter-2020-03-clusters.csv)");
+  app.add_option("--only", o.only, "of the clusters, these")->delimiter(',')->allow_extra_args(false);
+  app.add_option("--fractions", o.fractions, "budgets, as fractions of what all objects take (0.1)")
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->check(CLI::Range(0.0001, 10.0));
+  app.add_option("--budget-mib", o.budget_mib, "budget of generated traces, by the number of their objects")
+      ->capture_default_str()
+      ->check(CLI::Range(2.0, 4096.0));
+  app.add_option("--requests", o.reading.requests_max, "requests of a trace at most, 20 bytes of memory each")
+      ->capture_default_str()
+      ->check(CLI::Range(1000, 200'000'000));
+  app.add_option("--seed", o.generating.seed, "of the generated traces and the cache")
+      ->capture_default_str()
+      ->check(CLI::Range(1U, ~0U));
+  app.add_option("--value-sigma", o.generating.value_sigma, "spread of generated values: sigma of their logarithm")
+      ->capture_default_str()
+      ->check(CLI::Range(0.0, 3.0));
+  app.add_option("--drift", o.generating.drift, "share of the requests at which a popular object becomes another")
+      ->check(CLI::Range(0.0, 1.0));
+  app.add_option("--scan", o.generating.scan, "share of the requests that belong to scans of all objects")
+      ->check(CLI::Range(0.0, 0.5));
+  app.add_option("--memcached", o.memcached, "check the model of memcached against this program");
+  app.add_option("--svg", o.svg, "draw the miss ratios to this file");
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -154,6 +192,8 @@ int main(int argc, char** argv) {
       app.add_subcommand("soak", "the heap under shifting load for long; its bloat must stay flat");
   CLI::App* replay_command = app.add_subcommand("replay", "traces of real programs over the heap and malloc peers");
   CLI::App* record_command = app.add_subcommand("record", "records what a program asks of malloc, for replay");
+  bench::policy_bench_options policy;
+  CLI::App* policy_command = app.add_subcommand("policy", "what scoot::cache misses beside other policies");
   CLI::App* server_command = app.add_subcommand("server", "scootd beside memcached");
   add_heap_options(*heap_command, heap);
   speed_command
@@ -165,12 +205,14 @@ int main(int argc, char** argv) {
   add_replay_options(*replay_command, replay);
   add_record_options(*record_command, record);
   add_server_options(*server_command, server);
-  for (CLI::App* command : {heap_command, speed_command, moves_command, soak_command, replay_command, server_command})
+  add_policy_options(*policy_command, policy);
+  for (CLI::App* command :
+       {heap_command, speed_command, moves_command, soak_command, replay_command, server_command, policy_command})
     command->fallthrough();
   app.footer("Without a name, all of them run but soak and record.");
 
   CLI11_PARSE(app, argc, argv);
-  heap.smoke = moves.smoke = soak.smoke = replay.smoke = server.smoke = smoke;
+  heap.smoke = moves.smoke = soak.smoke = replay.smoke = server.smoke = policy.smoke = smoke;
   if (record_command->parsed()) return bench::run_record(record);
   const bool all = app.get_subcommands().empty();
   bench::json_rows rows;
@@ -181,6 +223,7 @@ int main(int argc, char** argv) {
   if (soak_command->parsed()) status |= bench::run_soak(soak, rows);
   if (all || replay_command->parsed()) status |= bench::run_replay_bench(replay, rows);
   if (all || server_command->parsed()) status |= bench::run_server_bench(server, rows);
+  if (all || policy_command->parsed()) status |= bench::run_policy_bench(policy, rows);
   if (!json.empty() && !bench::write_json(json, rows, command_line(argc, argv))) status |= 1;
   return status;
 }

@@ -54,7 +54,7 @@ class eviction {
   [[nodiscard]] verdict judge(queue q, item it) const noexcept {
     const unsigned uses = it.uses();
     if (q == small) {
-      if (uses < 2) return verdict::evict;
+      if (uses == 0) return verdict::evict;
       it.set_uses(0);
       return verdict::to_main;
     }

@@ -8,7 +8,7 @@
 //    +----------------+----------------+--------------------------+   +---------------------+--------------+
 //
 // An entry is the only reference to its item: 16 bits of tag (0: the entry is empty) and 48 of address, whose two
-// lowest bits, free as blocks are aligned to 8, hold the item's epoch (see shard::flush). The table is linear hashing
+// lowest bits, free as blocks are aligned to 4, hold the item's epoch (see shard::flush). The table is linear hashing
 // (W. Litwin, 1980) over a directory of segments, so that growing never copies it. Each item may be in either of two
 // buckets (partial-key cuckoo hashing, B. Fan et al., CoNEXT 2014), which evens out what linear hashing leaves uneven
 // and keeps 7 of 8 entries in use. An entry that fits neither bucket even after others made way goes to a stash.

@@ -46,7 +46,7 @@ std::unique_ptr<shard> shard::create(const shard_options& options) noexcept {
 shard::shard(const shard_options& options, std::unique_ptr<heap> h) noexcept
     : options_(options),
       heap_(std::move(h)),
-      items_(heap_->add_kind({"cache item", 8, &shard::move_item, this})),
+      items_(heap_->add_kind({"cache item", 4, &shard::move_item, this})),
       chunks_(heap_->add_kind({"cache queue", 8, &shard::move_chunk, this})),
       fixed_(heap_->add_kind({"cache index", 64, nullptr, nullptr})),
       index_(*heap_, fixed_, options.seed),
