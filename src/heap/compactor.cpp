@@ -246,11 +246,7 @@ void heap_impl::fetch_blocks(const shelf& s, const page_info* top, std::uint32_t
     ahead = index;
     blocks = std::clamp<std::uint32_t>(fetch_bytes / s.slot, 1, fetch_blocks_max);
   }
-  while (blocks != 0 && ahead != 0) {
-    if (base::test_bit(top->hole_map, --ahead)) continue;
-    fetch<false>(s.slot_address(top, ahead), s.slot);
-    --blocks;
-  }
+  while (blocks-- != 0 && s.next_live_below(top, ahead)) fetch<false>(s.slot_address(top, ahead), s.slot);
 }
 
 // And these the holes: one a few above that just filled, if the same word of the hole map has it.
@@ -294,8 +290,9 @@ std::size_t heap_impl::lower(shelf& s, std::size_t goal, work_left& work) noexce
     }
     if (lowered >= goal) break;
     const std::uint32_t index = fresh - 1;
+    std::size_t step = s.slot;
     if (base::test_bit(top->hole_map, index)) {
-      s.take_hole(top, index);
+      step *= s.take_holes_from(top, index);
     } else {
       if (s.holes == 0 || s.stuck) break;
       ++blocks_examined_;
@@ -310,8 +307,8 @@ std::size_t heap_impl::lower(shelf& s, std::size_t goal, work_left& work) noexce
         break;
       }
     }
-    s.bump -= s.slot;
-    lowered += s.slot;
+    s.bump -= step;
+    lowered += step;
   }
   return lowered;
 }

@@ -18,22 +18,6 @@ void shelf::put_hole(page_info* page, std::uint32_t index) noexcept {
   }
 }
 
-void shelf::take_hole(page_info* page, std::uint32_t index) noexcept {
-  base::clear_bit(page->hole_map, index);
-  --holes;
-  if (--page->holes == 0) base::clear_bit(hole_pages, page->position);
-}
-
-page_info* shelf::lowest_hole(std::uint32_t& index) noexcept {
-  while (hole_pages[hint_word] == 0) ++hint_word;
-  page_info* page = pages[hint_word * 64 + static_cast<unsigned>(std::countr_zero(hole_pages[hint_word]))];
-  std::uint32_t word = page->hint_word;
-  while (page->hole_map[word] == 0) ++word;
-  page->hint_word = word;
-  index = word * 64 + static_cast<std::uint32_t>(std::countr_zero(page->hole_map[word]));
-  return page;
-}
-
 bool shelf::refill() noexcept {
   if (holes == 0) return false;
   std::uint32_t index = 0;

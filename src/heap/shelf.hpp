@@ -15,6 +15,7 @@
 #pragma once
 
 #include <algorithm>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 
@@ -85,6 +86,11 @@ struct shelf {
   void put_hole(page_info* page, std::uint32_t index) noexcept;
   // Takes a given hole.
   void take_hole(page_info* page, std::uint32_t index) noexcept;
+  // Takes the hole at `index` and those right below it, a word of the hole map at most. Returns how many.
+  std::uint32_t take_holes_from(page_info* page, std::uint32_t index) noexcept;
+  // Lowers `index` to the next live slot of the page, of which all slots below `index` are live or holes. False if
+  // there is none.
+  static bool next_live_below(const page_info* page, std::uint32_t& index) noexcept;
   // The lowest page with a hole and the index of its lowest one; there must be one.
   page_info* lowest_hole(std::uint32_t& index) noexcept;
   // Moves holes into the empty magazine, from one word of the lowest page. False if there are none.
@@ -114,5 +120,45 @@ struct shelf {
   void leave_top() noexcept;
   void enter_top() noexcept;
 };
+
+inline void shelf::take_hole(page_info* page, std::uint32_t index) noexcept {
+  base::clear_bit(page->hole_map, index);
+  --holes;
+  if (--page->holes == 0) base::clear_bit(hole_pages, page->position);
+}
+
+inline page_info* shelf::lowest_hole(std::uint32_t& index) noexcept {
+  while (hole_pages[hint_word] == 0) ++hint_word;
+  page_info* page = pages[hint_word * 64 + static_cast<unsigned>(std::countr_zero(hole_pages[hint_word]))];
+  std::uint32_t word = page->hint_word;
+  while (page->hole_map[word] == 0) ++word;
+  page->hint_word = word;
+  index = word * 64 + static_cast<std::uint32_t>(std::countr_zero(page->hole_map[word]));
+  return page;
+}
+
+inline std::uint32_t shelf::take_holes_from(page_info* page, std::uint32_t index) noexcept {
+  const std::uint32_t top_bit = index % 64;
+  std::uint64_t& word = page->hole_map[index / 64];
+  const auto run = static_cast<std::uint32_t>(std::countl_one(word << (63 - top_bit)));
+  word &= ~((~std::uint64_t{0} >> (64 - run)) << (top_bit + 1 - run));
+  holes -= run;
+  page->holes -= run;
+  if (page->holes == 0) base::clear_bit(hole_pages, page->position);
+  return run;
+}
+
+inline bool shelf::next_live_below(const page_info* page, std::uint32_t& index) noexcept {
+  while (index != 0) {
+    const std::uint32_t at = index - 1;
+    const std::uint64_t live = ~page->hole_map[at / 64] << (63 - at % 64);
+    if (live != 0) {
+      index = at - static_cast<std::uint32_t>(std::countl_zero(live));
+      return true;
+    }
+    index = at / 64 * 64;
+  }
+  return false;
+}
 
 }  // namespace scoot
