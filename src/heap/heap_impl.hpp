@@ -161,21 +161,22 @@ class heap_impl final : public heap {
   struct page_window {
     page_info* first = nullptr;
     std::size_t count = 0;
-    page_info* refused = nullptr;
+    page_info* refused = nullptr;        // what was in it and did not move
+    const page_window* outer = nullptr;  // that a run is leaving, for which this one is emptied
   };
   void* allocate_run(std::uint8_t kind_index, std::size_t size) noexcept;
-  page_info* take_run_of(std::size_t size, work_left* work, unsigned depth) noexcept;
+  page_info* take_run_of(std::size_t size, work_left* work, const page_window* outer) noexcept;
   void free_run(page_info* page) noexcept;
   bool move_run(page_info* from, page_info* to) noexcept;
   void retire_run(page_info* first, const page_window& w) noexcept;
-  page_info* clear_pages(std::size_t count, work_left& work, unsigned depth) noexcept;
+  page_info* clear_pages(std::size_t count, work_left& work, const page_window* outer) noexcept;
   void note_costs(const region& r, std::uint32_t* costs) const noexcept;
-  bool empty_window(page_window& w, work_left& work, unsigned depth) noexcept;
+  bool empty_window(page_window& w, work_left& work) noexcept;
   void vacate(page_info* page, const page_window& w) noexcept;
   bool relocate_shelf_page(page_info* from, const page_window& w, work_left& work) noexcept;
   page_info* spare_shelf_page(shelf& s, std::uint32_t start, std::uint32_t fresh) noexcept;
   bool relocate_large_page(large_page* from, const page_window& w, work_left& work) noexcept;
-  bool relocate_run(page_info* from, const page_window& w, work_left& work, unsigned depth) noexcept;
+  bool relocate_run(page_info* from, const page_window& w, work_left& work) noexcept;
 
   // --- inspect.cpp
   void check_shelf(const shelf& s, std::size_t& resident, std::size_t& live, std::size_t& pins) const noexcept;

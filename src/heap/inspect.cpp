@@ -238,7 +238,7 @@ std::size_t heap_impl::move_all_runs() noexcept {
   for (std::uint32_t i = runs_.size(); i-- > 0;) {  // downwards: a moved run joins at the end
     page_info* from = runs_[i];
     if (kinds_[from->kind]->options.move == nullptr || from->pins != 0) continue;
-    page_info* to = take_run_of(from->run_bytes, nullptr, 0);
+    page_info* to = take_run_of(from->run_bytes, nullptr, nullptr);
     if (to != nullptr) retire_run(move_run(from, to) ? from : to, {});
   }
   return static_cast<std::size_t>(blocks_moved_ - before);

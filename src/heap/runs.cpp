@@ -24,7 +24,6 @@ namespace {
 constexpr std::uint32_t cost_barred = ~std::uint32_t{0};
 constexpr std::uint32_t cost_body = ~std::uint32_t{0} - 1;
 constexpr int clear_attempts_max = 3;
-constexpr unsigned clear_depth = 2;
 
 std::uint32_t cost_of_bytes(std::size_t bytes) noexcept { return static_cast<std::uint32_t>(bytes >> 10) + 1; }
 
@@ -38,11 +37,11 @@ std::size_t pages_of(std::size_t bytes, std::size_t page_bytes) noexcept {
 
 // A run with exactly `size` bytes, in whole OS pages, charged to this heap; null if there is no room for it. Moves
 // blocks, as far as the work allows, where no pages side by side are free.
-page_info* heap_impl::take_run_of(std::size_t size, work_left* work, unsigned depth) noexcept {
+page_info* heap_impl::take_run_of(std::size_t size, work_left* work, const page_window* outer) noexcept {
   if (!runs_.make_room()) return nullptr;
   const std::size_t count = pages_of(size, page_bytes_);
   page_info* first = pool_.take_run(count);
-  if (first == nullptr && work != nullptr) first = clear_pages(count, *work, depth);
+  if (first == nullptr && work != nullptr) first = clear_pages(count, *work, outer);
   if (first == nullptr) return nullptr;
   bool room = true;
   for (std::size_t i = 0; i < count; ++i) {
@@ -78,7 +77,7 @@ void* heap_impl::allocate_run(std::uint8_t kind_index, std::size_t size) noexcep
   for (int attempt = 0; attempt < charge_attempts_max; ++attempt) {
     const std::size_t room = pool_.room() + pool_.idle_bytes();
     if (room >= usable) {
-      if (page_info* first = take_run_of(usable, &work, clear_depth)) {
+      if (page_info* first = take_run_of(usable, &work, nullptr)) {
         first->kind = kind_index;
         count_allocation(usable);
         return first->base;
@@ -161,11 +160,12 @@ std::size_t cheapest(const std::uint32_t* costs, std::size_t pages, std::size_t 
 
 }  // namespace
 
-// Empties `count` pages side by side, by moving no more than the work allows. Returns the first of them, as
-// pool_.take_run would; null if there is no such window, or something in it did not move.
-page_info* heap_impl::clear_pages(std::size_t count, work_left& work, unsigned depth) noexcept {
+// Empties `count` pages side by side, for a run that has to leave the outer window if there is one, by moving no more
+// than the work allows. Returns the first of them, as pool_.take_run would; null if there is no such window, or
+// something in it did not move.
+page_info* heap_impl::clear_pages(std::size_t count, work_left& work, const page_window* outer) noexcept {
+  if (outer != nullptr && outer->outer != nullptr) return nullptr;  // once is enough
   // What is moved out of the window goes to free pages: there must be as many as are wanted side by side.
-  if (depth == 0) return nullptr;
   for (shelf* s : shelves_) return_parked(*s, 0);
   if (pool_.free_pages() < count) return nullptr;
   const page_info* refused[clear_attempts_max] = {};
@@ -181,12 +181,16 @@ page_info* heap_impl::clear_pages(std::size_t count, work_left& work, unsigned d
       for (const page_info* page : refused) {
         if (page >= r.infos && page < r.infos + r.pages) costs[page - r.infos] = cost_barred;
       }
+      // What the outer window is about to empty must stay as it is meanwhile.
+      if (outer != nullptr && outer->first >= r.infos && outer->first < r.infos + r.pages) {
+        std::fill_n(costs + (outer->first - r.infos), outer->count, cost_barred);
+      }
       const std::size_t begin = cheapest(costs, r.pages, count, work.bytes >> 10);
-      page_window w{r.infos + begin, count, nullptr};
+      page_window w{r.infos + begin, count, nullptr, outer};
       found = begin != r.pages && pool_.claim(r, begin, count, costs + begin);
       pool_.metadata_free(costs, bytes);
       if (!found) continue;
-      if (empty_window(w, work, depth)) return w.first;
+      if (empty_window(w, work)) return w.first;
       refused[attempt] = w.refused;
     }
     if (!found) return nullptr;
@@ -196,7 +200,7 @@ page_info* heap_impl::clear_pages(std::size_t count, work_left& work, unsigned d
 
 // Moves what is in the pages of a claimed window elsewhere. False, with the claimed pages given back, if it does not
 // all move.
-bool heap_impl::empty_window(page_window& w, work_left& work, unsigned depth) noexcept {
+bool heap_impl::empty_window(page_window& w, work_left& work) noexcept {
   for (std::size_t i = 0; i < w.count; ++i) {
     page_info* page = w.first + i;
     bool gone = true;
@@ -205,7 +209,7 @@ bool heap_impl::empty_window(page_window& w, work_left& work, unsigned depth) no
     } else if (page->use == page_use::large) {
       gone = relocate_large_page(page->large, w, work);
     } else if (page->use == page_use::run) {
-      gone = relocate_run(page, w, work, depth);
+      gone = relocate_run(page, w, work);
     }
     if (gone) continue;
     w.refused = page;
@@ -305,10 +309,10 @@ bool heap_impl::relocate_large_page(large_page* from, const page_window& w, work
   return true;
 }
 
-bool heap_impl::relocate_run(page_info* from, const page_window& w, work_left& work, unsigned depth) noexcept {
+bool heap_impl::relocate_run(page_info* from, const page_window& w, work_left& work) noexcept {
   const std::size_t size = from->run_bytes;
   if (!work.allows(size)) return false;
-  page_info* to = take_run_of(size, &work, depth - 1);
+  page_info* to = take_run_of(size, &work, &w);
   if (to == nullptr) return false;
   if (!work.allows(size) || !move_run(from, to)) {
     retire_run(to, {});

@@ -5,11 +5,14 @@
 // more than their budget and all there is (the OS refuses more), filled, and thinned out at random.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <fstream>
 #include <iterator>
 #include <random>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "directory.hpp"
@@ -174,6 +177,39 @@ TEST_F(runs_test, blocks_dropped_on_the_way_are_gone) {
   blocks.answer = [this](std::uint32_t) { return random() % 8 == 0 ? verdict::drop : verdict::moved; };
   EXPECT_GE(allocate_bounded(budget / 2), 0);
   EXPECT_GT(h->stats().blocks_dropped, 0U);
+}
+
+TEST_F(runs_test, of_two_heaps_in_two_threads_leave_each_other_alone) {
+  h.reset();
+  std::atomic<int> served{0};
+  const auto work = [this, &served](unsigned seed) {
+    const auto mine = heap::create(*pool);
+    directory blocks_here;
+    const kind here = blocks_here.add_kind(*mine);
+    std::mt19937_64 dice(seed);
+    std::vector<std::size_t> live;
+    for (int i = 0; i < 600; ++i) {
+      const std::size_t size = i % 3 == 0 ? 30 * kib : 64 * kib + dice() % (2 * mib);
+      const std::ptrdiff_t got = blocks_here.allocate(*mine, here, size);
+      if (got >= 0) {
+        live.push_back(static_cast<std::size_t>(got));
+        ++served;
+      }
+      while (!live.empty() && (mine->stats().held_bytes > budget / 16 * 9 || (got < 0 && dice() % 2 == 0))) {
+        const std::size_t at = dice() % live.size();
+        blocks_here.free(*mine, live[at]);
+        live[at] = live.back();
+        live.pop_back();
+      }
+    }
+    mine->verify();
+    EXPECT_TRUE(blocks_here.all_intact());
+  };
+  std::thread other(work, 1);
+  work(2);
+  other.join();
+  EXPECT_GT(served.load(), 400);
+  EXPECT_EQ(pool->stats().pages, 0U);
 }
 
 TEST_F(runs_test, never_take_more_than_some_dozens_of_mappings) {
