@@ -94,7 +94,8 @@ struct item_view {
   // Only with read_options::meta, and as they were before this read:
   std::uint32_t expired_at = expires_never;  // the expiry before read_options::touch
   std::uint32_t idle_s = 0;                  // since the last use; 0 if meta_read::idle was never asked of this item
-  bool read = false;                         // it was read before
+  bool idle_known = false;
+  bool read = false;  // it was read before
   bool stale = false;
   bool won = false;  // a reader was told to store it anew already
   bool binary_key = false;
@@ -311,6 +312,17 @@ class SCOOT_EXPORT cache {
                     const_cast<void*>(static_cast<const void*>(std::addressof(visit))));
   }
 
+  // The same a few items at a time: visits some of them, of one shard under its lock, from a cursor on that is 0 at
+  // first, and returns the cursor to go on from, 0 at the end. Nothing is held between calls, so items may be missed or
+  // seen twice if others are stored meanwhile. Views are as with read_options::meta.
+  template <class Visit>
+  [[nodiscard]] std::uint64_t visit_some(std::uint64_t cursor, Visit&& visit) noexcept {
+    using visitor = std::remove_reference_t<Visit>;
+    return visit_some_erased(
+        cursor, [](void* context, const item_view& view) noexcept { (*static_cast<visitor*>(context))(view); },
+        const_cast<void*>(static_cast<const void*>(std::addressof(visit))));
+  }
+
   ~cache() = default;  // does nothing: delete is the operator above
 
  protected:
@@ -328,6 +340,7 @@ class SCOOT_EXPORT cache {
   void get_many_erased(std::span<const std::string_view> keys, erased_visitor_of_many visit, void* context,
                        const read_options& options) noexcept;
   void for_each_erased(erased_visitor visit, void* context) noexcept;
+  [[nodiscard]] std::uint64_t visit_some_erased(std::uint64_t cursor, erased_visitor visit, void* context) noexcept;
 };
 
 }  // namespace scoot

@@ -489,6 +489,21 @@ std::uint32_t cache::now() const noexcept { return impl_of(this).now(); }
 cache_stats cache::stats() const noexcept { return impl_of(this).stats(); }
 void cache::reset_stats() noexcept { impl_of(this).reset_stats(); }
 
+std::uint64_t cache::visit_some_erased(std::uint64_t cursor, erased_visitor visit, void* context) noexcept {
+  constexpr unsigned position_bits = 48;
+  cache_impl& impl = impl_of(this);
+  const auto number = static_cast<unsigned>(cursor >> position_bits);
+  if (number >= impl.shards()) return 0;
+  shard& s = impl.nth(number);
+  std::size_t next = 0;
+  {
+    const std::lock_guard guard(s.lock());
+    next = s.look(static_cast<std::size_t>(cursor & ((std::uint64_t{1} << position_bits) - 1)), visit, context);
+  }
+  if (next != 0) return std::uint64_t{number} << position_bits | next;
+  return number + 1 < impl.shards() ? std::uint64_t{number + 1} << position_bits : 0;
+}
+
 void cache::for_each_erased(erased_visitor visit, void* context) noexcept { impl_of(this).for_each(visit, context); }
 
 // ---- what is held -------------------------------------------------------------------------------------------------

@@ -387,6 +387,14 @@ std::size_t shard::scan(std::size_t position, visitor visit, void* context) noex
   return next;
 }
 
+std::size_t shard::look(std::size_t position, visitor visit, void* context) noexcept {
+  check_flush();
+  const std::uint32_t now = options_.time->now();
+  return index_.walk(position, 16, [&](slot s) {
+    if (live(s)) visit(context, view_meta(s.get(), now));
+  });
+}
+
 void shard::prefetch_item(const hashed_key& k) noexcept {
   (void)index_.find(k.called, [](slot s) {
     const auto* bytes = static_cast<const char*>(s.get().block());

@@ -116,6 +116,9 @@ class shard {
   // Visits the live items at the next few positions; returns where to go on, 0 at the end.
   std::size_t scan(std::size_t position, visitor visit, void* context) noexcept;
 
+  // The same, but nothing is held on to between calls: what moves in the index meanwhile may be missed or seen twice.
+  std::size_t look(std::size_t position, visitor visit, void* context) noexcept;
+
   void add_stats(cache_stats& sum) const noexcept;
   void reset_stats() noexcept;
   [[nodiscard]] std::size_t held_bytes() const noexcept { return heap_->stats().held_bytes; }
@@ -205,6 +208,7 @@ class shard {
   // shard_meta.cpp
   progress get_meta(const hashed_key& k, const read_options& options, visitor visit, void* context,
                     cache_status& status) noexcept;
+  [[nodiscard]] static item_view view_meta(item it, std::uint32_t now) noexcept;
   [[nodiscard]] progress create_empty(const hashed_key& k, const read_options& options) noexcept;
   progress store_meta(const hashed_key& k, std::string_view value, const store_options& options, void* ready,
                       cache_status& status) noexcept;

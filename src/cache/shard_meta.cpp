@@ -29,6 +29,7 @@ progress shard::get_meta(const hashed_key& k, const read_options& options, visit
   slot s = find_to_read(k);
   const bool created = !s && meta.create;
   bool wins = created;
+  const std::uint32_t now = options_.time->now();
   item_view seen;
   if (s) {
     const item it = s.get();
@@ -45,24 +46,19 @@ progress shard::get_meta(const hashed_key& k, const read_options& options, visit
       if (!s) return get_meta(k, options, visit, context, status);  // it expired meanwhile
     }
     if (options.touch) set_expiry(s.get(), k.called, *options.touch);
-    seen = s.get().view();
+    seen = view_meta(s.get(), now);
     seen.expired_at = expired_at;
-    seen.read = s.get().was_read();
-    seen.stale = (notes & item::note_stale) != 0;
-    seen.won = (notes & item::note_won) != 0;
   } else if (created) {
     if (create_empty(k, options) == progress::more_room) return progress::more_room;
     s = find(k);
     seen = s.get().view();
+    seen.binary_key = meta.binary_key;
   }
   ++(options.touch ? counts_.touches : counts_.gets);
   if (!s) return progress::finished;
   item it = s.get();
-  const std::uint32_t now = options_.time->now();
-  seen.binary_key = (it.notes() & item::note_binary_key) != 0;
   seen.wins = wins;
   if (it.has_notes_field()) {
-    seen.idle_s = now - std::min(now, it.used_at());
     if (wins) it.set_notes(it.notes() | item::note_won);
     if (meta.use) it.set_used_at(now);
   }
@@ -73,6 +69,18 @@ progress shard::get_meta(const hashed_key& k, const read_options& options, visit
   visit(context, seen);
   status = cache_status::ok;
   return progress::finished;
+}
+
+item_view shard::view_meta(item it, std::uint32_t now) noexcept {
+  item_view seen = it.view();
+  const unsigned notes = it.notes();
+  seen.read = it.was_read();
+  seen.stale = (notes & item::note_stale) != 0;
+  seen.won = (notes & item::note_won) != 0;
+  seen.binary_key = (notes & item::note_binary_key) != 0;
+  seen.idle_known = it.has_notes_field();
+  if (seen.idle_known) seen.idle_s = now - std::min(now, it.used_at());
+  return seen;
 }
 
 // The empty item that a read makes, so that others know that it is being filled.

@@ -38,6 +38,7 @@ protocol
   -B, --protocol=NAME       ascii, binary or auto, which goes by a client's first byte (default auto)
   -C, --disable-cas         items have no cas unique
   -F, --disable-flush-all   flush_all is refused
+  -X, --disable-dumping     dumps of keys are refused
   -A, --enable-shutdown     the command shutdown ends the server
   -Y, --auth-file=PATH      text clients must say a name and password of this file's lines name:password
   -S, --enable-sasl         binary clients must, by SASL PLAIN, and no others are heard; the file's path is in the
@@ -112,7 +113,7 @@ struct raw_options {
   std::string ignored, memory_file;
   bool huge_pages = false, lock_memory = false;
   std::string protocol = "auto";
-  bool help = false, version = false, no_evictions = false, no_cas = false, no_flush = false;
+  bool help = false, version = false, no_evictions = false, no_cas = false, no_flush = false, no_dump = false;
   bool protocol_given = false;
 };
 
@@ -133,6 +134,7 @@ void declare(CLI::App& app, raw_options& raw, server_options& options) {
   app.add_option("-B,--protocol", raw.protocol)->multi_option_policy(last);
   app.add_flag("-C,--disable-cas", raw.no_cas);
   app.add_flag("-F,--disable-flush-all", raw.no_flush);
+  app.add_flag("-X,--disable-dumping", raw.no_dump);
   app.add_flag("-A,--enable-shutdown", options.shutdown_command);
   app.add_option("-Y,--auth-file", options.auth_file)->multi_option_policy(last);
   app.add_flag("-S,--enable-sasl", options.sasl);
@@ -166,6 +168,7 @@ unsigned octal(const std::string& text) {
 void check_protocol(const raw_options& raw, server_options& options) {
   options.cas = !raw.no_cas;
   options.flush_enabled = !raw.no_flush;
+  options.dump_enabled = !raw.no_dump;
   if (raw.protocol == "ascii") {
     options.protocol = protocol_choice::ascii;
   } else if (raw.protocol == "binary") {

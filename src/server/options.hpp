@@ -57,6 +57,7 @@ struct server_options {
   io_kind io = io_kind::automatic;
   bool evict = true;
   bool cas = true;                // items have uniques
+  bool dump_enabled = true;       // dumps of keys are
   bool flush_enabled = true;      // flush_all is allowed
   bool shutdown_command = false;  // shutdown is
   protocol_choice protocol = protocol_choice::both;

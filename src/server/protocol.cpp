@@ -190,6 +190,7 @@ parse_result parse_line(std::string_view line, request& out) noexcept {
       if (word == "set") return parse_store(verb::set, w, out);
       if (word == "get") return parse_retrieval(verb::get, line, out);
       if (word == "add") return parse_store(verb::add, w, out);
+      if (word == "lru") return parse_with_arguments(verb::lru, line, out);
       if (word == "cas") return parse_store(verb::cas, w, out);
       if (word == "gat") return parse_retrieval(verb::gat, line, out);
       break;
@@ -204,6 +205,7 @@ parse_result parse_line(std::string_view line, request& out) noexcept {
     case 5:
       if (word == "touch") return parse_touch(w, out);
       if (word == "stats") return parse_with_arguments(verb::stats, line, out);
+      if (word == "slabs") return parse_with_arguments(verb::slabs, line, out);
       if (word == "watch") return refused(no_watch);
       break;
     case 6:
@@ -224,6 +226,9 @@ parse_result parse_line(std::string_view line, request& out) noexcept {
       break;
     case 13:
       if (word == "refresh_certs") return simple(verb::refresh_certs, out);
+      break;
+    case 11:
+      if (word == "lru_crawler") return parse_with_arguments(verb::lru_crawler, line, out);
       break;
     case 14:
       if (word == "cache_memlimit") return parse_memory_limit(w, out);

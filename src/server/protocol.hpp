@@ -58,6 +58,9 @@ enum class verb : unsigned char {
   meta_noop,
   version,
   stats,
+  lru_crawler,
+  slabs,
+  lru,
   shutdown,
   refresh_certs,
   quit,
@@ -69,9 +72,9 @@ enum class verb : unsigned char {
 struct request {
   verb command = verb::quit;
   bool noreply = false;
-  std::string_view key;  // of every command that has exactly one
-  std::string_view
-      arguments;  // retrievals: the keys, to be taken by next_key(); stats, shutdown: all after the word; meta: line
+  std::string_view key;           // of every command that has exactly one
+  std::string_view arguments;     // retrievals: the keys, to be taken by next_key(); stats, shutdown and the like: all
+                                  // after the word; meta: line
   std::uint32_t flags = 0;        // stores
   std::int32_t exptime = 0;       // stores, touch, gat, gats, flush_all: as sent
   std::uint32_t value_bytes = 0;  // stores: of the data block, without its end of line

@@ -15,6 +15,7 @@
 #include <deque>
 #include <mutex>
 #include <string_view>
+#include <vector>
 
 #include "scoot/cache.hpp"
 #include "server/options.hpp"
@@ -104,5 +105,9 @@ class server_state {
 // is written, if there are no such statistics.
 [[nodiscard]] bool write_stats(server_state& state, std::string_view arguments, response_buffer& out,
                                const binary_request* binary = nullptr) noexcept;
+
+// `stats sizes`: counts[i] items have between (i - 1) * step and i * step bytes.
+void write_sizes(const std::vector<std::uint64_t>& counts, std::size_t step, response_buffer& out,
+                 const binary_request* binary) noexcept;
 
 }  // namespace scoot::server

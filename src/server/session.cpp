@@ -97,6 +97,9 @@ session_progress session::run(const session_context& with, std::string_view inpu
       case phase::retrieving:
         next = resume_retrieval(with, input);
         break;
+      case phase::walking:
+        next = run_walk(with, input);
+        break;
       case phase::value:
         next = receive_value(with, input);
         break;
@@ -112,6 +115,9 @@ session_progress session::run(const session_context& with, std::string_view inpu
   switch (next) {
     case step::output_full:
       progress.status = session_status::output_full;
+      break;
+    case step::turn_over:
+      progress.status = session_status::turn_over;
       break;
     case step::close:
       progress.status = session_status::close;
@@ -201,7 +207,16 @@ session::step session::execute(const session_context& with, const request& what,
       reply(with, "\r\n");
       break;
     case verb::stats:
-      if (!write_stats(with.state, what.arguments, with.out)) reply(with, reply_error);
+      next = run_stats(with, what.arguments, line_bytes);
+      break;
+    case verb::lru_crawler:
+      next = run_lru_crawler(with, what.arguments, line_bytes);
+      break;
+    case verb::slabs:
+      run_slabs(with, what.arguments);
+      break;
+    case verb::lru:
+      reply(with, "ERROR the eviction policy has no such setting\r\n");
       break;
     case verb::shutdown:
       next = shut_down(with, what.arguments);
@@ -212,7 +227,7 @@ session::step session::execute(const session_context& with, const request& what,
     default:  // quit
       next = step::close;
   }
-  input.remove_prefix(line_bytes);
+  if (next != step::turn_over) input.remove_prefix(line_bytes);  // a walk takes it off at its end
   return next;
 }
 

@@ -3,6 +3,7 @@
 // session: what one client has said so far, and carrying it out. No I/O: bytes in, responses out.
 //
 //     start -> auth -> command, binary    by the first byte; auth only where names and passwords are asked for
+//     command --dump----> walking    (all items, in turns)
 //     command --get...--> retrieving (only while a long list of keys waits for room in the output)
 //        |----set...----> value ----> value_end ----> command     (only when the block is large and not all here)
 //        |----too large-> swallowing -----------------^
@@ -21,6 +22,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "scoot/cache.hpp"
 #include "server/binary_protocol.hpp"
@@ -78,8 +80,19 @@ class session {
   [[nodiscard]] bool idle() const noexcept { return phase_ <= phase::binary; }
 
  private:
-  enum class phase : unsigned char { start, auth, command, binary, retrieving, value, value_end, swallowing };
-  enum class step : unsigned char { again, needs_input, output_full, close };
+  enum class phase : unsigned char { start, auth, command, binary, retrieving, walking, value, value_end, swallowing };
+  enum class step : unsigned char { again, needs_input, output_full, turn_over, close };
+
+  // On the way over all items.
+  struct walk {
+    enum class kind : unsigned char { metadump, mgdump, cachedump, sizes };
+    kind what = kind::sizes;
+    std::uint64_t cursor = 0;
+    std::uint64_t items_left = 0;      // cachedump
+    std::size_t request_bytes = 0;     // still in the input
+    std::vector<std::uint64_t> sizes;  // sizes: items by bytes
+    void count(std::size_t bytes) noexcept;
+  };
 
   step begin(const session_context& with, std::string_view input) noexcept;
   step run_command(const session_context& with, std::string_view& input) noexcept;
@@ -132,6 +145,15 @@ class session {
                            std::string_view value, std::uint64_t cas = 0) noexcept;
   static void binary_error(const session_context& with, const binary_request& what, binary_status status) noexcept;
 
+  // session_admin.cpp
+  step begin_walk(const session_context& with, walk::kind what, std::uint64_t items_max,
+                  std::size_t request_bytes) noexcept;
+  step run_walk(const session_context& with, std::string_view& input) noexcept;
+  void finish_walk(const session_context& with, std::string_view request_text) noexcept;
+  step run_stats(const session_context& with, std::string_view arguments, std::size_t line_bytes) noexcept;
+  step run_lru_crawler(const session_context& with, std::string_view arguments, std::size_t line_bytes) noexcept;
+  void run_slabs(const session_context& with, std::string_view arguments) noexcept;
+
   void reply(const session_context& with, std::string_view text) noexcept;
   void reply_stored(const session_context& with, cache_status status, std::size_t value_bytes) noexcept;
 
@@ -144,6 +166,7 @@ class session {
   std::uint32_t expires_at_ = 0;  // gat, gats
   store_options store_options_;   // value
   pending_item incoming_;
+  std::unique_ptr<walk> walk_;
   std::unique_ptr<std::string> kept_;  // value: the request that it belongs to, where store_options_ do not tell all
   std::size_t value_received_ = 0;
   std::size_t swallow_bytes_ = 0;

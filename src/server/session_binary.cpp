@@ -128,6 +128,9 @@ session::step session::run_binary(const session_context& with, std::string_view&
   if (is_store(what.command)) {
     return binary_set(with, what, input.substr(0, parsed.head_bytes), input, parsed.frame_bytes);
   }
+  if (what.command == binary_verb::stats && what.key == "sizes") {
+    return begin_walk(with, walk::kind::sizes, 0, parsed.frame_bytes);
+  }
   const step next = binary_execute(with, what);
   input.remove_prefix(parsed.frame_bytes);
   return next;

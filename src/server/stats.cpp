@@ -192,7 +192,7 @@ void write_settings(const server_state& state, stat_lines& to) noexcept {
   to.add("item_size_max", o.item_bytes_max);
   to.add("maxconns_fast", o.reject_at_limit ? "yes" : "no");
   to.add("flush_enabled", o.flush_enabled ? "yes" : "no");
-  to.add("dump_enabled", "no");
+  to.add("dump_enabled", o.dump_enabled ? "yes" : "no");
   to.add("idle_timeout", o.idle_timeout_s);
   write_tls_settings(o.tls, to);
 }
@@ -225,22 +225,6 @@ void write_slabs(const server_state& state, stat_lines& to) noexcept {
   }
   to.add("active_slabs", c.items == 0 ? 0 : 1);
   to.add("total_malloced", c.pool.held_bytes);
-}
-
-// Items by the size of key and value, in steps of 32 bytes: a walk over all of them.
-void write_sizes(const server_state& state, stat_lines& to) {
-  constexpr std::size_t step = 32;
-  std::vector<std::uint64_t> counts;
-  state.items.for_each([&counts](const item_view& item) noexcept {
-    const std::size_t bucket = (item.key.size() + item.value.size() + step - 1) / step;
-    if (bucket >= counts.size()) counts.resize(bucket + 1);
-    ++counts[bucket];
-  });
-  for (std::size_t bucket = 0; bucket < counts.size(); ++bucket) {
-    if (counts[bucket] == 0) continue;
-    char name[decimal_bytes_max];
-    to.add({name, static_cast<std::size_t>(write_decimal(name, bucket * step) - name)}, counts[bucket]);
-  }
 }
 
 // What the heaps under the cache hold.
@@ -323,6 +307,17 @@ void server_state::reset_totals() noexcept {
   at_reset_ = sum();
 }
 
+void write_sizes(const std::vector<std::uint64_t>& counts, std::size_t step, response_buffer& out,
+                 const binary_request* binary) noexcept {
+  stat_lines to(out, binary);
+  for (std::size_t bucket = 0; bucket < counts.size(); ++bucket) {
+    if (counts[bucket] == 0) continue;
+    char name[decimal_bytes_max];
+    to.add({name, static_cast<std::size_t>(write_decimal(name, bucket * step) - name)}, counts[bucket]);
+  }
+  to.end();
+}
+
 void end_this_process() noexcept { kill(getpid(), SIGINT); }
 
 bool write_stats(server_state& state, std::string_view arguments, response_buffer& out,
@@ -337,8 +332,6 @@ bool write_stats(server_state& state, std::string_view arguments, response_buffe
     write_items(state, lines);
   } else if (what == "slabs") {
     write_slabs(state, lines);
-  } else if (what == "sizes") {
-    write_sizes(state, lines);
   } else if (what == "heap") {
     write_heap(state, lines);
   } else if (what == "moves") {
@@ -352,10 +345,6 @@ bool write_stats(server_state& state, std::string_view arguments, response_buffe
       out.append("RESET\r\n");
       return true;
     }
-  } else if (what == "cachedump" && binary == nullptr) {
-    // As memcached says when dumps are switched off.
-    out.append("CLIENT_ERROR stats cachedump not allowed\r\n");
-    return true;
   } else {
     return false;
   }
