@@ -23,6 +23,9 @@ endfunction()
 #
 # A GoogleTest executable whose cases are ctest tests of the given label (default: the name of the folder). The target
 # tests-<label> builds all executables of a label, which is how sanitizer runs build no more than they run.
+#
+# With costly checks it is run once more as a whole, labelled moving, with a heap that moves every block that may move
+# at about every 20th allocation: whoever keeps an address too long is found out.
 function(scoot_test)
   cmake_parse_arguments(PARSE_ARGV 0 arg "" "NAME;LABELS;TIMEOUT" "SOURCES;LIBRARIES")
   if(arg_UNPARSED_ARGUMENTS)
@@ -40,6 +43,11 @@ function(scoot_test)
   target_link_libraries(${arg_NAME} PRIVATE ${arg_LIBRARIES} GTest::gtest GTest::gtest_main)
   gtest_discover_tests(${arg_NAME} DISCOVERY_MODE PRE_TEST PROPERTIES LABELS ${arg_LABELS} TIMEOUT ${arg_TIMEOUT})
   scoot_test_group(${arg_LABELS} ${arg_NAME})
+  if(SCOOT_CHECK_LEVEL GREATER_EQUAL 2)
+    add_test(NAME ${arg_NAME}.passes_while_everything_moves COMMAND ${arg_NAME} --gtest_brief=1)
+    set_tests_properties(${arg_NAME}.passes_while_everything_moves
+                         PROPERTIES LABELS moving TIMEOUT 300 ENVIRONMENT SCOOT_MOVE_EVERYTHING=20)
+  endif()
 endfunction()
 
 # scoot_test_group(label target...): lets the target tests-<label> build these targets too.

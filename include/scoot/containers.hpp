@@ -10,11 +10,12 @@
 // pointer, and changed nothing. Nothing is copied behind the program's back: they move, and clone nothing. And
 // addresses of elements are valid only until the next call that may move blocks of the heap, unless a pin() is held;
 // that includes the growing of another container. Indices and keys stay valid. A container may itself be an element, a
-// member of a block's object, or the content of an owner.
+// member of a block's object, or the content of an owner: then its own address, too, may end with a call that says so,
+// its own calls included.
 //
 // Elements are moved as owner.hpp says of relocatable types. Arguments are taken by value or turned into an element
-// before any block moves, so v.push_back(v[0]) is right. An element's constructor may use the heap; its move
-// constructor may not.
+// before any block moves, so v.push_back(v[0]) is right. An element's constructor may use the heap, but not from
+// emplace_back or resize of a container that may move itself: make the element first. Its move constructor may not.
 // Ownership: a container destroys its elements; all containers must be gone before their typed_heap. A container that
 // was moved from is empty and may be used again. Threads: as the heap, one at a time.
 // Non-goals: allocators, iterators that survive a move, exceptions on misuse: indices must be in range.
@@ -79,21 +80,18 @@ class heap_vector {
   [[nodiscard]] bool emplace_back(Arguments&&... arguments) {
     return push_back(make_element(std::forward<Arguments>(arguments)...));
   }
-  [[nodiscard]] bool push_back(T element) noexcept {
-    if (size() == capacity_ && !grow()) return false;
-    relocate_in(elements_->place(elements_->count), element);
-    ++elements_->count;
-    return true;
-  }
+  [[nodiscard]] bool push_back(T element) noexcept { return insert_last(this, element); }
 
   // Puts an element before the one at i, which is at most size(). Else as push_back. Cost: linear.
   [[nodiscard]] bool insert(std::size_t i, T element) noexcept {
-    if (size() == capacity_ && !grow()) return false;
-    for (std::size_t to = elements_->count; to > i; --to) {
-      detail::relocate_object(elements_->data() + to - 1, elements_->place(to));
+    heap_vector* self = size() == capacity_ ? grow() : this;
+    if (self == nullptr) return false;
+    array& elements = *self->elements_;
+    for (std::size_t to = elements.count; to > i; --to) {
+      detail::relocate_object(elements.data() + to - 1, elements.place(to));
     }
-    relocate_in(elements_->place(i), element);
-    ++elements_->count;
+    relocate_in(elements.place(i), element);
+    ++elements.count;
     return true;
   }
 
@@ -114,23 +112,26 @@ class heap_vector {
   // Makes the vector `count` elements long; new ones are value-initialised. False as push_back, with the elements that
   // there was memory for. Invalidates: addresses of unpinned blocks of the heap.
   [[nodiscard]] bool resize(std::size_t count) {
-    if (!reserve(count)) return false;
-    while (size() > count) pop_back();
-    while (size() < count) {
-      if (!push_back(T())) return false;
+    heap_vector* self = count > capacity_ ? change_capacity(count) : this;
+    if (self == nullptr) return false;
+    while (self->size() > count) self->pop_back();
+    while (self->size() < count) {
+      if (!self->push_back(T())) return false;
     }
     return true;
   }
 
   // Memory for `count` elements in all. False if there is none; then the vector is as before.
   // Invalidates: addresses of unpinned blocks of the heap.
-  [[nodiscard]] bool reserve(std::size_t count) noexcept { return count <= capacity_ || change_capacity(count); }
+  [[nodiscard]] bool reserve(std::size_t count) noexcept {
+    return count <= capacity_ || change_capacity(count) != nullptr;
+  }
 
   // Gives back memory that the elements do not need. False if there was none for the smaller block; then the vector is
   // as before. Invalidates: addresses of unpinned blocks of the heap.
   bool shrink_to_fit() noexcept {
     if (size() == capacity_) return true;
-    if (!empty()) return change_capacity(size());
+    if (!empty()) return change_capacity(size()) != nullptr;
     elements_.reset();
     capacity_ = 0;
     return true;
@@ -150,25 +151,37 @@ class heap_vector {
   }
   static void relocate_in(void* place, T& element) noexcept { ::new (place) T(std::move(element)); }
 
-  [[nodiscard]] bool grow() noexcept {
+  static bool insert_last(heap_vector* self, T& element) noexcept {
+    if (self->size() == self->capacity_ && (self = self->grow()) == nullptr) return false;
+    array& elements = *self->elements_;
+    relocate_in(elements.place(elements.count), element);
+    ++elements.count;
+    return true;
+  }
+
+  [[nodiscard]] heap_vector* grow() noexcept {
     const std::size_t count = size();
     return change_capacity(count + std::max<std::size_t>(count / 2, count < 4 ? 4 - count : 1));
   }
 
-  // To at least `count`, which is no less than size().
-  bool change_capacity(std::size_t count) noexcept {
+  // To at least `count`, which is no less than size(). Where the vector is then, or null if there was no memory.
+  [[nodiscard]] heap_vector* change_capacity(std::size_t count) noexcept {
     static_assert(heap_element<T>);
+    const std::ptrdiff_t offset = reinterpret_cast<std::byte*>(&elements_) - reinterpret_cast<std::byte*>(this);
+    detail::followed_owner<array> followed(elements_);
     owner<array> made = detail::make_empty_array<T>(*home_, count);
-    if (!made) return false;
+    owner<array>& elements = followed.end();
+    if (!made) return nullptr;
+    auto* self = std::launder(reinterpret_cast<heap_vector*>(reinterpret_cast<std::byte*>(&elements) - offset));
     const std::size_t usable =
-        home_->blocks().usable_size(reinterpret_cast<std::byte*>(made.get()) - detail::object_offset<array>);
-    for (const std::size_t n = size(); made->count != n; ++made->count) {
-      detail::relocate_object(elements_->data() + made->count, made->place(made->count));
+        self->home_->blocks().usable_size(reinterpret_cast<std::byte*>(made.get()) - detail::object_offset<array>);
+    for (const std::size_t n = self->size(); made->count != n; ++made->count) {
+      detail::relocate_object(elements->data() + made->count, made->place(made->count));
     }
-    if (elements_) elements_->count = 0;
-    elements_ = std::move(made);
-    capacity_ = (usable - fixed_bytes) / sizeof(T);
-    return true;
+    if (elements) elements->count = 0;
+    elements = std::move(made);
+    self->capacity_ = (usable - fixed_bytes) / sizeof(T);
+    return self;
   }
 
   typed_heap* home_;
@@ -352,7 +365,7 @@ class heap_map {
   // Memory for `count` entries in all. False if there is none; then the map is as before.
   // Invalidates: addresses of unpinned blocks of the heap.
   [[nodiscard]] bool reserve(std::size_t count) noexcept {
-    return count <= room_in(capacity()) || change_capacity(places_for(count));
+    return count <= room_in(capacity()) || change_capacity(places_for(count)) != nullptr;
   }
 
   // Gives back memory that the entries do not need. False if there was none for the smaller block; then the map is as
@@ -362,7 +375,7 @@ class heap_map {
       clear();
       return true;
     }
-    return places_for(size()) >= capacity() || change_capacity(places_for(size()));
+    return places_for(size()) >= capacity() || change_capacity(places_for(size())) != nullptr;
   }
 
  private:
@@ -413,32 +426,39 @@ class heap_map {
   }
 
   [[nodiscard]] inserted add(K& key, V& value) noexcept {
-    if (size() == room_in(capacity()) && !change_capacity(places_for(size() + std::max<std::size_t>(size() / 2, 1)))) {
-      return {nullptr, false};
+    heap_map* self = this;
+    if (size() == room_in(capacity())) {
+      self = change_capacity(places_for(size() + std::max<std::size_t>(size() / 2, 1)));
+      if (self == nullptr) return {nullptr, false};
     }
-    const std::size_t i = take_place(*table_, hash_of(key));
-    auto* place = static_cast<entry*>(table_->place(i));
+    const std::size_t i = take_place(*self->table_, self->hash_of(key));
+    auto* place = static_cast<entry*>(self->table_->place(i));
     ::new (static_cast<void*>(&place->key)) K(std::move(key));
     ::new (static_cast<void*>(&place->value)) V(std::move(value));
     return {&place->value, true};
   }
 
-  bool change_capacity(std::size_t places) noexcept {
+  // Where the map is then, or null if there was no memory.
+  [[nodiscard]] heap_map* change_capacity(std::size_t places) noexcept {
     static_assert(heap_element<K> && heap_element<V>);
-    if (places > places_max) return false;
+    if (places > places_max) return nullptr;
+    const std::ptrdiff_t offset = reinterpret_cast<std::byte*>(&table_) - reinterpret_cast<std::byte*>(this);
+    detail::followed_owner<table> followed(table_);
     owner<table> made = detail::make_object<table>(*home_, table::tail_of(places), places);
-    if (!made) return false;
-    if (table_) {
-      table& old = *table_;
+    owner<table>& own = followed.end();
+    if (!made) return nullptr;
+    auto* self = std::launder(reinterpret_cast<heap_map*>(reinterpret_cast<std::byte*>(&own) - offset));
+    if (own) {
+      table& old = *own;
       for (std::size_t i = 0; i < old.capacity; ++i) {
         if (old.tags()[i] == 0) continue;
-        const std::size_t to = take_place(*made, hash_of(old.at(i)->key));
+        const std::size_t to = take_place(*made, self->hash_of(old.at(i)->key));
         old.relocate_entry(i, made->place(to));
         old.tags()[i] = 0;
       }
     }
-    table_ = std::move(made);
-    return true;
+    own = std::move(made);
+    return self;
   }
 
   void remove(std::size_t i) noexcept {

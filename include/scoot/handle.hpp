@@ -14,7 +14,7 @@
 // slots come in chunks of 64, which are blocks of the heap: made when the lower ones are full, given back when they are
 // empty (but for one), and moved like any other block. So a table costs 12.5 bytes for each slot in use, and some more
 // for slots that are free in chunks that are not. The directory, 16 bytes for each chunk there ever was, is not moved
-// and does not shrink.
+// and does not shrink. A table must not itself lie in a block that may move while it makes an object.
 //
 // Generations: destroying an object raises its slot's; a handle is stale when they differ. A slot is retired after 2^32
 // objects, so a stale handle never refers to a later object.

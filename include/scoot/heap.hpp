@@ -14,13 +14,13 @@
 // The program says how to move a block by registering a kind with a mover (see verdict). Without a mover the blocks of
 // a kind stay where they are.
 //
-// What moves blocks, and so invalidates addresses of unpinned blocks of kinds with a mover: allocate, compact and
-// move_everything, as their "Invalidates" lines say. Nothing else moves anything. free, in particular, never does.
-// Ownership: the heap owns its blocks; destroying it frees them all without calling a mover.
-// Threads: one thread at a time, like a std container; several heaps may share a pool from several threads.
-// Failure: exhaustion is a null result; nothing throws. Misuse (a foreign pointer, a double free, a mover that enters
-// its own heap) aborts with a message in checked builds (SCOOT_CHECK_LEVEL >= 1) and is undefined otherwise.
-// Non-goals: a malloc replacement (moving needs the program's help), thread caches.
+// What moves blocks, and so invalidates addresses of unpinned blocks of kinds with a mover: allocate, compact,
+// move_everything and add_kind, as their "Invalidates" lines say. Nothing else moves anything. free, in particular,
+// never does. Ownership: the heap owns its blocks; destroying it frees them all without calling a mover. Threads: one
+// thread at a time, like a std container; several heaps may share a pool from several threads. Failure: exhaustion is a
+// null result; nothing throws. Misuse (a foreign pointer, a double free, a mover that enters its own heap) aborts with
+// a message in checked builds (SCOOT_CHECK_LEVEL >= 1) and is undefined otherwise. Non-goals: a malloc replacement
+// (moving needs the program's help), thread caches.
 #pragma once
 
 #include <chrono>
@@ -131,7 +131,8 @@ class SCOOT_EXPORT heap {
   static void operator delete(heap* self, std::destroying_delete_t) noexcept;
 
   // Registers a kind. An empty kind (false) if the alignment is no power of two or above 4096, kinds_max is reached,
-  // or the budget is full. Kinds live as long as the heap.
+  // or the budget has no room for some 4 KiB after as much compaction as an allocation may do. Kinds live as long as
+  // the heap. Invalidates: addresses of unpinned blocks of this heap, if the budget is full.
   [[nodiscard]] kind add_kind(const kind_options& options) noexcept;
 
   // A block of at least `size` bytes (0 counts as 1), aligned as the kind asks, contents undefined. Null if the budget
@@ -147,8 +148,9 @@ class SCOOT_EXPORT heap {
   [[nodiscard]] std::size_t usable_size(const void* block) const noexcept;
 
   // Pins: while a block has one it keeps its address. Pins count; each pin needs its unpin. False if there is no memory
-  // to note it, and then the block is not pinned. Cost: one hash-table step.
-  [[nodiscard]] bool pin(void* block) noexcept;
+  // to note it, and then the block is not pinned. `holder` says who pins, for those who ask why memory is stuck (see
+  // diagnosis.hpp), and must outlive the pin. Cost: one hash-table step, and for a block's first pin a look at a clock.
+  [[nodiscard]] bool pin(void* block, const char* holder = "") noexcept;
   void unpin(void* block) noexcept;
 
   // Gives memory back by moving blocks together, within the effort; asks again about blocks that were refused or pinned

@@ -83,6 +83,10 @@ inline constexpr const char* kind_name = "object";
 class typed_heap;
 template <class T>
 class owner;
+namespace detail {
+template <class T>
+class followed_owner;
+}  // namespace detail
 
 // --- Internals -------------------------------------------------------------------------------------------------------
 
@@ -119,9 +123,6 @@ SCOOT_EXPORT void finish_move(void* from, void* to) noexcept;
 
 // Gives back the block of an object that is gone already.
 SCOOT_EXPORT void release_block(std::uint64_t owner_bits, void* block) noexcept;
-
-// heap::add_kind, which makes room by moving blocks first if the budget is full.
-[[nodiscard]] kind add_kind(heap& blocks, const kind_options& options) noexcept;
 
 // The typed_heap of an owner that is not empty.
 SCOOT_EXPORT typed_heap& heap_of(std::uint64_t owner_bits) noexcept;
@@ -304,6 +305,8 @@ class owner : private detail::owner_word {
   friend bool operator==(const owner& a, std::nullptr_t) noexcept { return a.bits == 0; }
 
  private:
+  friend class detail::followed_owner<T>;
+
   static detail::block_header* header_of(T* object) noexcept {
     return reinterpret_cast<detail::block_header*>(reinterpret_cast<std::byte*>(object) - detail::object_offset<T>);
   }
@@ -314,6 +317,39 @@ class owner : private detail::owner_word {
 };
 
 namespace detail {
+
+// Where an owner is after calls that may move blocks, if it may be inside of one. While this lives the owner points to
+// a header in here, as if that were its block, and its move constructor writes down each new place of its own.
+template <class T>
+class followed_owner {
+ public:
+  explicit followed_owner(owner<T>& followed) noexcept : held_(std::move(followed)) {
+    followed.bits = std::uint64_t{reinterpret_cast<std::uintptr_t>(stand_in_ + object_offset<T>)} << heap_number_bits;
+    header()->owner = &followed;
+  }
+  followed_owner(const followed_owner&) = delete;
+  followed_owner& operator=(const followed_owner&) = delete;
+  ~followed_owner() { (void)end(); }
+
+  // Ends it: the owner, with what it owned before, at its place now.
+  owner<T>& end() noexcept {
+    auto* now = static_cast<owner<T>*>(header()->owner);
+    if (now != nullptr) {
+      header()->owner = nullptr;
+      now->bits = 0;
+      *now = std::move(held_);
+      now_ = now;
+    }
+    return *now_;
+  }
+
+ private:
+  block_header* header() noexcept { return std::launder(reinterpret_cast<block_header*>(stand_in_)); }
+
+  owner<T> held_;
+  owner<T>* now_ = nullptr;
+  alignas(object_offset<T>) std::byte stand_in_[object_offset<T>] = {};
+};
 
 // A block whose object is being made: given back unless it was finished. Its header is empty, so it stays in place.
 class unfinished_block {

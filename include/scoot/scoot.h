@@ -9,7 +9,7 @@
  * It is page_pool.hpp and heap.hpp in C: read those for how blocks are placed and what is promised about space.
  *
  * What moves blocks, and so invalidates addresses of unpinned blocks of kinds with a mover: scoot_allocate,
- * scoot_compact and scoot_move_everything. Nothing else moves anything; scoot_free never does.
+ * scoot_compact, scoot_move_everything and, if the budget is full, scoot_heap_add_kind. Nothing else moves anything; scoot_free never does.
  * Ownership: you destroy what you create; heaps before their pool. Destroying a heap frees its blocks and calls no
  * mover. Null is allowed where the comment says so, and nowhere else.
  * Structs: zero-initialise an options struct and set what you need; zero always means the default. Room for later
@@ -119,7 +119,8 @@ SCOOT_EXPORT scoot_heap* scoot_heap_create(scoot_pool* pool, const scoot_heap_op
 SCOOT_EXPORT void scoot_heap_destroy(scoot_heap* heap);
 
 /* Registers a kind, which lives as long as the heap. Invalid (see scoot_kind_valid) if the alignment is no power of two
- * or above 4096, 250 kinds are registered, or there is no memory. options may be NULL: alignment 8, never moved. */
+ * or above 4096, 250 kinds are registered, or there is no memory. options may be NULL: alignment 8, never moved.
+ * Invalidates: addresses of unpinned blocks of this heap, if the budget is full. */
 SCOOT_EXPORT scoot_kind scoot_heap_add_kind(scoot_heap* heap, const scoot_kind_options* options);
 
 /* A block of at least `size` bytes (0 counts as 1), aligned as the kind asks, contents undefined. NULL if the budget

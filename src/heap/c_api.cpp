@@ -53,9 +53,27 @@ bool all_zero(const std::size_t (&words)[N]) noexcept {
   return std::all_of(std::begin(words), std::end(words), [](std::size_t word) { return word == 0; });
 }
 
+// C++ functions may be behind the pointer, and nothing in its type forbids them to throw.
+[[maybe_unused]] scoot_verdict call_and_catch(const c_mover& mover, void* from, void* to, std::size_t size) noexcept {
+#ifdef __cpp_exceptions
+  try {
+    return mover.move(mover.context, from, to, size);
+  } catch (...) {
+    scoot::base::fail(__FILE__, __LINE__, "a mover threw an exception, while it moved %p to %p", from, to);
+  }
+#else
+  return mover.move(mover.context, from, to, size);
+#endif
+}
+
 scoot::verdict call_c_mover(void* context, void* from, void* to, std::size_t size) noexcept {
   const auto* const mover = static_cast<const c_mover*>(context);
-  const scoot_verdict answer = mover->move(mover->context, from, to, size);
+  scoot_verdict answer = SCOOT_KEEP;
+  if constexpr (SCOOT_CHECK_LEVEL >= 1) {
+    answer = call_and_catch(*mover, from, to, size);
+  } else {
+    answer = mover->move(mover->context, from, to, size);
+  }
   switch (answer) {
     case SCOOT_MOVED:
       return scoot::verdict::moved;

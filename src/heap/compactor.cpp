@@ -202,22 +202,27 @@ std::size_t heap_impl::lower_and_trim(shelf& s, std::size_t goal, work_left& wor
 // --- One shelf ----------------------------------------------------------------------------------------------------
 
 verdict heap_impl::call_mover(std::uint8_t kind_index, void* from, void* to, std::size_t size) noexcept {
-  const kind_options& k = kinds_[kind_index]->options;
+  kind_entry& k = *kinds_[kind_index];
+  if constexpr (SCOOT_CHECK_LEVEL >= 1) before_move(kind_index, from, to, size);
   in_mover_ = true;
-  const verdict answer = k.move(k.context, from, to, size);
+  const verdict answer = k.options.move(k.options.context, from, to, size - redzone());
   in_mover_ = false;
+  if constexpr (SCOOT_CHECK_LEVEL >= 1) after_move(answer);
   switch (answer) {
     case verdict::moved:
       ++blocks_moved_;
-      bytes_moved_ += size;
-      if constexpr (SCOOT_CHECK_LEVEL >= 2) std::memset(from, poison, size);
+      ++k.blocks_moved;
+      bytes_moved_ += size - redzone();
+      k.bytes_moved += size - redzone();
       break;
     case verdict::drop:
       ++blocks_dropped_;
+      ++k.blocks_dropped;
       count_free(size);
       break;
     case verdict::keep:
       ++blocks_kept_;
+      ++k.blocks_kept;
       break;
   }
   return answer;
@@ -401,7 +406,10 @@ bool heap_impl::compact_shelf(shelf& s, work_left& work) noexcept {
 }
 
 compaction heap_impl::compact_all(const effort& e) noexcept {
-  if constexpr (SCOOT_CHECK_LEVEL >= 1) check_outside_mover("compact");
+  if constexpr (SCOOT_CHECK_LEVEL >= 1) {
+    check_outside_mover("compact");
+    begin_call(move_cause::compaction);
+  }
   const bool timed = e.time_max != std::chrono::nanoseconds::max();
   const auto time_max = static_cast<std::uint64_t>(std::max<std::int64_t>(e.time_max.count(), 0));
   work_left work{e.bytes_max, timed ? std::max<std::uint64_t>(os::now_ns() + time_max, 1) : 0};

@@ -8,6 +8,7 @@
 #include "base/check.hpp"
 #include "heap/heap_impl.hpp"
 #include "os/os.hpp"
+#include "scoot/diagnosis.hpp"
 
 namespace scoot {
 
@@ -15,7 +16,8 @@ namespace {
 
 constexpr std::size_t magazine_bytes_max = std::size_t{16} << 10;
 constexpr std::size_t idle_step_bytes = std::size_t{64} << 10;
-constexpr std::size_t colour_bytes = 4096 + 64;  // to the next TLB set and the next cache set at once
+constexpr std::size_t add_kind_bytes_min = std::size_t{64} << 10;  // moved to make room for a kind
+constexpr std::size_t colour_bytes = 4096 + 64;                    // to the next TLB set and the next cache set at once
 
 }  // namespace
 
@@ -34,8 +36,10 @@ heap_impl::heap_impl(page_pool_impl& pool, const heap_options& options) noexcept
       shelves_(pool),
       runs_(pool),
       large_(pool, page_bytes_, slot_max_),
-      pins_(pool) {
+      pins_(pool),
+      history_(pool) {
   pool_.heap_added();
+  if constexpr (SCOOT_CHECK_LEVEL >= 2) read_environment();
 }
 
 heap_impl::~heap_impl() {
@@ -57,10 +61,17 @@ heap_impl::~heap_impl() {
 kind heap_impl::new_kind(const kind_options& options) noexcept {
   const bool aligned = options.alignment != 0 && (options.alignment & (options.alignment - 1)) == 0;
   if (!aligned || options.alignment > 4096 || kind_count_ == kinds_max) return {};
-  void* memory = pool_.metadata_allocate(sizeof(kind_entry));
-  if (memory == nullptr) return {};
+  if constexpr (SCOOT_CHECK_LEVEL >= 1) {
+    check_outside_mover("add_kind");
+    begin_call(move_cause::allocation);
+  }
+  work_left work{std::max(move_bytes_max_, add_kind_bytes_min), 0};
+  void* memory = nullptr;
+  while ((memory = pool_.metadata_allocate(sizeof(kind_entry))) == nullptr) {
+    if (reclaim(base::round_up(sizeof(kind_entry), os_page_), work) == 0) return {};
+  }
   metadata_bytes_ += sizeof(kind_entry);
-  kinds_[kind_count_] = ::new (memory) kind_entry{options, {}};
+  kinds_[kind_count_] = ::new (memory) kind_entry{options};
   return {static_cast<std::uint8_t>(kind_count_++)};
 }
 
@@ -267,10 +278,6 @@ inline void* heap_impl::pop_slot(shelf& s) noexcept {
 }
 
 void* heap_impl::allocate_block(kind k, std::size_t size) noexcept {
-  if constexpr (SCOOT_CHECK_LEVEL >= 1) {
-    check_outside_mover("allocate");
-    SCOOT_CHECK(1, k.index < kind_count_, "allocate: kind %u is not of this heap", unsigned{k.index});
-  }
   kind_entry& entry = *kinds_[k.index];
   if (size <= small_size_max) [[likely]] {
     shelf* s = entry.by_class[small_size_class_of(size)];
@@ -354,10 +361,10 @@ void heap_impl::free_block(void* block) noexcept {
   if (block == nullptr) return;
   if constexpr (SCOOT_CHECK_LEVEL >= 1) check_outside_mover("free");
   page_info* page = checked_page_of(block, "free");
-  SCOOT_CHECK(1, !is_pinned(page, block), "free(%p): the block is pinned", block);
+  SCOOT_CHECK(1, !is_pinned(page, block), "free(%p): the block is pinned: %s", block, describe(block).text);
+  if constexpr (SCOOT_CHECK_LEVEL >= 2) bury(block, block_bytes(block), "free");
   if (page->use == page_use::shelf) [[likely]] {
     auto& s = *static_cast<shelf*>(page->owner);
-    if constexpr (SCOOT_CHECK_LEVEL >= 2) std::memset(block, poison, s.slot);
     if (s.parked == s.parked_max) return_parked(s, s.parked_max / 2);
     s.magazine[s.parked++] = block;
     count_free(s.slot);
@@ -379,10 +386,10 @@ std::size_t heap_impl::block_bytes(const void* block) const noexcept {
 
 // --- Pins ---------------------------------------------------------------------------------------------------------
 
-bool heap_impl::pin_block(void* block) noexcept {
+bool heap_impl::pin_block(void* block, const char* holder) noexcept {
   if constexpr (SCOOT_CHECK_LEVEL >= 1) check_outside_mover("pin");
   page_info* page = checked_page_of(block, "pin");
-  const std::uint32_t pins = pins_.add(block);
+  const std::uint32_t pins = pins_.add(block, holder);
   if (pins == 1) ++page->pins;
   return pins != 0;
 }
@@ -391,7 +398,7 @@ void heap_impl::unpin_block(void* block) noexcept {
   if constexpr (SCOOT_CHECK_LEVEL >= 1) check_outside_mover("unpin");
   page_info* page = checked_page_of(block, "unpin");
   const std::int64_t left = pins_.remove(block);
-  SCOOT_CHECK(1, left >= 0, "unpin(%p): the block is not pinned", block);
+  SCOOT_CHECK(1, left >= 0, "unpin(%p): the block is not pinned: %s", block, describe(block).text);
   if (left == 0) {
     --page->pins;
     ++unpins_;
@@ -423,10 +430,15 @@ void heap::operator delete(heap* h, std::destroying_delete_t) noexcept {
 }
 
 kind heap::add_kind(const kind_options& options) noexcept { return self(*this).new_kind(options); }
-void* heap::allocate(kind k, std::size_t size) noexcept { return self(*this).allocate_block(k, size); }
+void* heap::allocate(kind k, std::size_t size) noexcept {
+  if constexpr (SCOOT_CHECK_LEVEL >= 1) return self(*this).allocate_checked(k, size);
+  return self(*this).allocate_block(k, size);
+}
 void heap::free(void* block) noexcept { self(*this).free_block(block); }
-std::size_t heap::usable_size(const void* block) const noexcept { return self(*this).block_bytes(block); }
-bool heap::pin(void* block) noexcept { return self(*this).pin_block(block); }
+std::size_t heap::usable_size(const void* block) const noexcept {
+  return self(*this).block_bytes(block) - self(*this).redzone();
+}
+bool heap::pin(void* block, const char* holder) noexcept { return self(*this).pin_block(block, holder); }
 void heap::unpin(void* block) noexcept { self(*this).unpin_block(block); }
 compaction heap::compact(const effort& e) noexcept { return self(*this).compact_all(e); }
 forecast heap::estimate() const noexcept { return self(*this).make_forecast(); }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
 // heap_impl: the heap behind heap.hpp. heap.cpp allocates and frees, compactor.cpp moves, large_blocks.cpp and
-// runs.cpp do both for blocks too big for a shelf, inspect.cpp looks.
+// runs.cpp do both for blocks too big for a shelf, inspect.cpp counts and verifies, explain.cpp answers questions,
+// checked.cpp is what builds with checks do besides.
 //
 // A block is found by its address alone: page_info of its page -> shelf, large space or run. What kind it is of follows
 // from its shelf, its page's list or its run's page_info, so a small block carries no header.
@@ -13,13 +14,16 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "base/check.hpp"
 #include "heap/large_space.hpp"
+#include "heap/move_history.hpp"
 #include "heap/page_info.hpp"
 #include "heap/pin_table.hpp"
 #include "heap/pointer_list.hpp"
 #include "heap/pool.hpp"
 #include "heap/shelf.hpp"
 #include "heap/size_class.hpp"
+#include "scoot/diagnosis.hpp"
 #include "scoot/heap.hpp"
 
 namespace scoot {
@@ -52,19 +56,34 @@ class heap_impl final : public heap {
   void* allocate_block(kind k, std::size_t size) noexcept;
   void free_block(void* block) noexcept;
   [[nodiscard]] std::size_t block_bytes(const void* block) const noexcept;
-  bool pin_block(void* block) noexcept;
+  bool pin_block(void* block, const char* holder) noexcept;
   void unpin_block(void* block) noexcept;
   compaction compact_all(const effort& e) noexcept;
   [[nodiscard]] forecast make_forecast() const noexcept;
   std::size_t move_all() noexcept;
   [[nodiscard]] heap_stats get_stats() const noexcept;
   void check_all() const noexcept;
+
+  // In builds with checks, what allocate is there (checked.cpp), and the bytes at the end of each block that are no
+  // part of it.
+  void* allocate_checked(kind k, std::size_t size) noexcept;
+  [[nodiscard]] std::size_t redzone() const noexcept {
+    if constexpr (SCOOT_CHECK_LEVEL >= 2) return redzone_;
+    return 0;
+  }
+
+  // For diagnosis.hpp.
+  [[nodiscard]] explanation describe(const void* address) const noexcept;
   [[nodiscard]] page_pool_impl& get_pool() const noexcept { return pool_; }
 
  private:
   struct kind_entry {
     kind_options options;
-    shelf* by_class[size_class_count];  // several classes share a shelf where alignment asks for it
+    std::uint64_t blocks_moved = 0;
+    std::uint64_t bytes_moved = 0;
+    std::uint64_t blocks_dropped = 0;
+    std::uint64_t blocks_kept = 0;
+    shelf* by_class[size_class_count] = {};  // several classes share a shelf where alignment asks for it
   };
   struct window_request {
     std::size_t size;
@@ -76,9 +95,6 @@ class heap_impl final : public heap {
 
   // --- heap.cpp
   [[nodiscard]] page_info* page_of(const void* block) const noexcept;
-  [[nodiscard]] page_info* checked_page_of(const void* block, const char* what) const noexcept;
-  void check_block(const page_info* page, const void* block, const char* what) const noexcept;
-  void check_outside_mover(const char* what) const noexcept;
   void* allocate_slow(kind_entry& entry, std::uint8_t kind_index, std::size_t size) noexcept;
   void* allocate_small(shelf& s, std::size_t size) noexcept;
   void* allocate_small(shelf& s, work_left& work) noexcept;
@@ -178,8 +194,39 @@ class heap_impl final : public heap {
   bool relocate_large_page(large_page* from, const page_window& w, work_left& work) noexcept;
   bool relocate_run(page_info* from, const page_window& w, work_left& work) noexcept;
 
+  // --- checked.cpp
+  void read_environment() noexcept;
+  void begin_call(move_cause cause) noexcept;
+  void check_outside_mover(const char* what) const noexcept;
+  void move_everything_now_and_then() noexcept;
+  void before_move(std::uint8_t kind_index, void* from, void* to, std::size_t size) noexcept;
+  void after_move(verdict answer) noexcept;
+  void bury(void* block, std::size_t bytes, const char* what) const noexcept;
+  static void make_dead(void* memory, std::size_t bytes) noexcept;
+  void check_dead(const void* memory, std::size_t bytes) const noexcept;
+  void place_redzone(void* block, std::size_t bytes) const noexcept;
+  void check_redzone(const void* block, std::size_t bytes, const char* what) const noexcept;
+
+  // --- explain.cpp
+  struct location {
+    place what = place::foreign;
+    std::uint8_t kind = 0xff;
+    const char* start = nullptr;  // live, hole, parked, fresh slot
+    std::size_t bytes = 0;        // of that, redzone included
+  };
+  [[nodiscard]] location locate(const void* address) const noexcept;
+  [[nodiscard]] location locate_in_shelf(const page_info* page, const char* address) const noexcept;
+  [[nodiscard]] location locate_in_large(const page_info* page, const char* address) const noexcept;
+  void trace(explanation& e, const void* address) const noexcept;
+  void check_block(const void* block, const char* what) const noexcept;
+  [[nodiscard]] page_info* checked_page_of(const void* block, const char* what) const noexcept {
+    if constexpr (SCOOT_CHECK_LEVEL >= 1) check_block(block, what);
+    return page_of(block);
+  }
+
   // --- inspect.cpp
   void check_shelf(const shelf& s, std::size_t& resident, std::size_t& live, std::size_t& pins) const noexcept;
+  void check_bytes(const shelf& s) const noexcept;
   std::size_t move_all_of(shelf& s) noexcept;
   std::size_t move_all_large() noexcept;
   std::size_t move_all_runs() noexcept;
@@ -231,6 +278,14 @@ class heap_impl final : public heap {
   std::uint64_t blocks_kept_ = 0;
   std::uint64_t blocks_examined_ = 0;
   std::uint64_t failures_ = 0;
+
+  // --- builds with checks; here in all, so that there is one layout
+  move_history history_;
+  past_move under_way_{};
+  bool call_has_number_ = false;
+  std::size_t redzone_ = 0;
+  std::size_t move_everything_every_ = 0;  // allocations; 0: never
+  std::uint64_t since_everything_ = 0;
 };
 
 inline page_info* heap_impl::page_of(const void* block) const noexcept {

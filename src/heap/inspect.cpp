@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// Statistics, checks of callers and of the invariants, and the test mode that moves everything.
+// Statistics, checks of the invariants, and the test mode that moves everything.
 #include <algorithm>
 #include <bit>
 
@@ -13,10 +13,10 @@ namespace scoot {
 heap_stats heap_impl::get_stats() const noexcept {
   heap_stats s;
   s.blocks = static_cast<std::size_t>(allocations_ - frees_);
-  s.live_bytes = live_bytes();
+  s.live_bytes = live_bytes() - s.blocks * redzone();
   s.held_bytes = held_;
-  s.metadata_bytes =
-      metadata_bytes_ + sizeof(heap_impl) + shelves_.bytes() + runs_.bytes() + pins_.bytes() + large_.metadata_bytes();
+  s.metadata_bytes = metadata_bytes_ + sizeof(heap_impl) + shelves_.bytes() + runs_.bytes() + pins_.bytes() +
+                     large_.metadata_bytes() + history_.bytes();
   for (const shelf* h : shelves_) {
     s.hole_bytes += h->hole_bytes();
     s.pages += h->page_count;
@@ -28,7 +28,7 @@ heap_stats heap_impl::get_stats() const noexcept {
   s.shelves = shelves_.size();
   s.pinned_blocks = pins_.size();
   s.allocations = allocations_;
-  s.allocated_bytes = allocated_bytes_;
+  s.allocated_bytes = allocated_bytes_ - allocations_ * redzone();
   s.blocks_moved = blocks_moved_;
   s.bytes_moved = bytes_moved_;
   s.blocks_dropped = blocks_dropped_;
@@ -36,49 +36,6 @@ heap_stats heap_impl::get_stats() const noexcept {
   s.blocks_examined = blocks_examined_;
   s.failures = failures_;
   return s;
-}
-
-// --- Checks of what callers hand in -------------------------------------------------------------------------------
-
-void heap_impl::check_outside_mover(const char* what) const noexcept {
-  SCOOT_CHECK(1, !in_mover_, "%s called by a mover in its own heap", what);
-}
-
-page_info* heap_impl::checked_page_of(const void* block, const char* what) const noexcept {
-  page_info* page = page_of(block);
-  if constexpr (SCOOT_CHECK_LEVEL >= 1) check_block(page, block, what);
-  return page;
-}
-
-void heap_impl::check_block(const page_info* page, const void* block, const char* what) const noexcept {
-  SCOOT_CHECK(1, page != nullptr, "%s(%p): not a block: outside every page of this pool", what, block);
-  switch (page->use) {
-    case page_use::shelf: {
-      const shelf* s = static_cast<const shelf*>(page->owner);
-      const bool ours = std::find(shelves_.begin(), shelves_.end(), s) != shelves_.end();
-      SCOOT_CHECK(1, ours, "%s(%p): a block of another heap", what, block);
-      const std::uint32_t index = s->slot_index(page, block);
-      SCOOT_CHECK(1,
-                  static_cast<const char*>(block) >= page->base + page->start && index < s->fresh_of(page) &&
-                      s->slot_address(page, index) == block,
-                  "%s(%p): not the start of a block", what, block);
-      const bool parked = std::find(s->magazine, s->magazine + s->parked, block) != s->magazine + s->parked;
-      SCOOT_CHECK(1, !parked && !base::test_bit(page->hole_map, index), "%s(%p): freed already", what, block);
-      return;
-    }
-    case page_use::large: {
-      SCOOT_CHECK(1, page->owner == this, "%s(%p): a block of another heap", what, block);
-      const std::uint32_t index = large_space::index_of(page->large, block);
-      SCOOT_CHECK(1, index != large_space::nothing, "%s(%p): freed already, or not the start of a block", what, block);
-      return;
-    }
-    case page_use::run:
-      SCOOT_CHECK(1, page->owner == this, "%s(%p): a block of another heap", what, block);
-      SCOOT_CHECK(1, page->base == block, "%s(%p): not the start of a block", what, block);
-      return;
-    default:
-      base::fail(__FILE__, __LINE__, "%s(%p): not a block: freed already, or never allocated", what, block);
-  }
 }
 
 // --- Checks of our own -----------------------------------------------------------------------------------------------
@@ -131,6 +88,22 @@ void heap_impl::check_shelf(const shelf& s, std::size_t& resident, std::size_t& 
     require(page->owner == &s, "a parked slot is of its shelf");
     require(!base::test_bit(page->hole_map, s.slot_index(page, s.magazine[i])), "a parked slot is no hole");
   }
+  if constexpr (SCOOT_CHECK_LEVEL >= 2) check_bytes(s);
+}
+
+// What is dead was not written, and live blocks end where they should.
+void heap_impl::check_bytes(const shelf& s) const noexcept {
+  for (std::uint32_t i = 0; i < s.page_count; ++i) {
+    const page_info* page = s.pages[i];
+    for (std::uint32_t index = 0; index < s.fresh_of(page); ++index) {
+      const char* slot = s.slot_address(page, index);
+      if (base::test_bit(page->hole_map, index) || s.is_parked(slot)) {
+        check_dead(slot, s.slot);
+      } else {
+        check_redzone(slot, s.slot, "verify");
+      }
+    }
+  }
 }
 
 void heap_impl::check_all() const noexcept {
@@ -149,12 +122,19 @@ void heap_impl::check_all() const noexcept {
     resident += page->resident_bytes();
     pins += page->pins;
     live += large_space::live_bytes(in);
+    if constexpr (SCOOT_CHECK_LEVEL >= 2) {
+      for (std::uint32_t b = 0; b < in->count; ++b) {
+        const large_block& each = in->blocks()[b];
+        check_redzone(large_space::address(in, each.begin), each.size * large_space::granule, "verify");
+      }
+    }
   }
   for (std::uint32_t i = 0; i < runs_.size(); ++i) {
     const page_info* first = runs_[i];
     require(first->use == page_use::run && first->owner == this && first->position == i, "a run knows its place");
     for (std::size_t k = 0; k * page_bytes_ < first->run_bytes; ++k) resident += first[k].resident_bytes();
     live += first->run_bytes;
+    if constexpr (SCOOT_CHECK_LEVEL >= 2) check_redzone(first->base, first->run_bytes, "verify");
     pins += first->pins;
   }
   require(resident == held_, "held bytes are the resident bytes of the pages");
@@ -178,6 +158,7 @@ std::size_t heap_impl::move_all_of(shelf& s) noexcept {
   } else {
     spare_page = s.top();
     spare = s.slot_index(spare_page, s.bump);
+    if constexpr (SCOOT_CHECK_LEVEL >= 2) make_dead(s.bump, s.slot);
     s.bump += s.slot;
   }
   const void* first_spare = s.slot_address(spare_page, spare);
@@ -245,7 +226,10 @@ std::size_t heap_impl::move_all_runs() noexcept {
 }
 
 std::size_t heap_impl::move_all() noexcept {
-  if constexpr (SCOOT_CHECK_LEVEL >= 1) check_outside_mover("move_everything");
+  if constexpr (SCOOT_CHECK_LEVEL >= 1) {
+    check_outside_mover("move_everything");
+    begin_call(move_cause::test);
+  }
   victim_ = nullptr;
   std::size_t moved = 0;
   for (std::uint32_t i = 0; i < shelves_.size(); ++i) moved += move_all_of(*shelves_[i]);

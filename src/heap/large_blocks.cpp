@@ -83,7 +83,6 @@ void heap_impl::free_large(page_info* page, void* block) noexcept {
   large_page* in = page->large;
   const std::uint32_t index = large_space::index_of(in, block);
   const std::size_t size = in->blocks()[index].size * large_space::granule;
-  if constexpr (SCOOT_CHECK_LEVEL >= 2) std::memset(block, poison, size);
   count_free(size);
   large_.give(in, index);
   if (in->count == 0) {

@@ -36,17 +36,17 @@ bool pin_table::grow() noexcept {
   return true;
 }
 
-std::uint32_t pin_table::add(const void* block) noexcept {
+std::uint32_t pin_table::add(const void* block, const char* holder) noexcept {
   entry* e = capacity_ == 0 ? nullptr : find(block);
   if (e == nullptr || e->block == nullptr) {
     if (2 * (used_ + 1) > capacity_) {
       if (!grow()) return 0;
       e = find(block);
     }
-    *e = {block, 0};
+    *e = {block, holder, now(), 0};
     ++used_;
   }
-  return static_cast<std::uint32_t>(++e->pins);
+  return ++e->pins;
 }
 
 std::int64_t pin_table::remove(const void* block) noexcept {
@@ -64,10 +64,16 @@ std::int64_t pin_table::remove(const void* block) noexcept {
       gap = at;
     }
   }
-  entries_[gap] = {nullptr, 0};
+  entries_[gap] = {nullptr, nullptr, 0, 0};
   return 0;
 }
 
 bool pin_table::contains(const void* block) const noexcept { return used_ != 0 && find(block)->block != nullptr; }
+
+const pin_table::entry* pin_table::look_up(const void* block) const noexcept {
+  if (used_ == 0) return nullptr;
+  const entry* e = find(block);
+  return e->block == nullptr ? nullptr : e;
+}
 
 }  // namespace scoot

@@ -11,7 +11,6 @@
 #include <new>
 
 #include "base/check.hpp"
-#include "scoot/owner.hpp"
 
 namespace scoot {
 
@@ -24,7 +23,7 @@ void* fixed_resource::try_allocate(std::size_t bytes, std::size_t alignment) noe
   const std::size_t aligned = std::max<std::size_t>(alignment, 8);
   const auto i = static_cast<std::size_t>(std::countr_zero(aligned)) - 3;
   if (i >= kinds) return nullptr;
-  if (!kinds_[i]) kinds_[i] = detail::add_kind(heap_, {"pmr", aligned, nullptr, nullptr});
+  if (!kinds_[i]) kinds_[i] = heap_.add_kind({"pmr", aligned, nullptr, nullptr});
   return kinds_[i] ? heap_.allocate(kinds_[i], bytes) : nullptr;
 }
 

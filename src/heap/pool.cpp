@@ -7,6 +7,7 @@
 
 #include "base/bits.hpp"
 #include "base/check.hpp"
+#include "base/shadow.hpp"
 #include "os/os.hpp"
 
 namespace scoot {
@@ -63,6 +64,7 @@ page_pool_impl::page_pool_impl(std::size_t budget_bytes, std::size_t page_bytes,
 page_pool_impl::~page_pool_impl() {
   SCOOT_CHECK(1, !has_heaps(), "page pool destroyed while it still has heaps");
   for (std::size_t i = 0; i < region_count_; ++i) {
+    base::show(regions_[i].base, regions_[i].usable_pages << page_shift_);
     os::unreserve(regions_[i].base, regions_[i].bytes);
     os::unreserve(reinterpret_cast<char*>(regions_[i].infos), regions_[i].info_bytes);
   }
@@ -146,6 +148,7 @@ bool page_pool_impl::extend_usable(region& r, std::size_t pages) noexcept {
       return false;
     }
     info_charged_ += info_bytes;
+    base::hide(r.base + (r.usable_pages << page_shift_), step << page_shift_);
     for (std::size_t i = r.usable_pages; i < r.usable_pages + step; ++i) {
       ::new (r.infos + i) page_info{};
       r.infos[i].base = r.base + (i << page_shift_);
@@ -253,6 +256,7 @@ void page_pool_impl::put_back(page_info* page) noexcept {
   const auto index = static_cast<std::size_t>(page - r.infos);
   page->use = page_use::free;
   page->owner = nullptr;
+  base::hide(page->base, bytes_per_page());
   base::set_bit(r.free_bits, index);
   r.free_hint = std::min(r.free_hint, index);
   if (page->resident_bytes() != 0) {

@@ -79,6 +79,10 @@ struct shelf {
     const std::size_t used = base::round_up(static_cast<std::size_t>(bump - page->base), os_page);
     return page->resident_end > used ? page->resident_end - used : 0;
   }
+  // Whether the slot is in the magazine. Cost: a search.
+  [[nodiscard]] bool is_parked(const void* address) const noexcept {
+    return std::find(magazine, magazine + parked, address) != magazine + parked;
+  }
   [[nodiscard]] std::size_t hole_bytes() const noexcept { return static_cast<std::size_t>(holes + parked) * slot; }
   [[nodiscard]] std::size_t hole_map_bytes() const noexcept { return (page_bytes / slot + 63) / 64 * 8; }
 

@@ -22,8 +22,6 @@ constexpr std::uint32_t numbers_max = std::uint32_t{1} << detail::heap_number_bi
 // an OS page is resident for each 512 typed heaps.
 std::atomic<typed_heap*> heaps[numbers_max];
 
-constexpr std::size_t add_kind_bytes_max = std::size_t{64} << 10;  // moved to make room for a kind
-
 // Numbers are taken in turn, so that one comes back late, and finding a free one takes few steps.
 std::uint16_t take_number(typed_heap* self) noexcept {
   static std::atomic<std::uint32_t> turn{0};
@@ -50,17 +48,6 @@ typed_heap& heap_of(std::uint64_t owner_bits) noexcept {
   typed_heap* home = heaps[owner_bits % numbers_max].load(std::memory_order_acquire);
   SCOOT_CHECK(1, home != nullptr, "an owner outlived its typed_heap, or was overwritten");
   return *home;
-}
-
-kind add_kind(heap& blocks, const kind_options& options) noexcept {
-  const kind added = blocks.add_kind(options);
-  if (added) return added;
-  const page_pool_stats pool = blocks.pool().stats();
-  if (pool.held_bytes + add_kind_bytes_max < pool.budget_bytes) return {};  // it was not for want of memory
-  effort bounded;
-  bounded.bytes_max = add_kind_bytes_max;
-  blocks.compact(bounded);
-  return blocks.add_kind(options);
 }
 
 void release_block(std::uint64_t owner_bits, void* block) noexcept { heap_of(owner_bits).free_block(block); }
@@ -127,7 +114,7 @@ typed_heap::entry* typed_heap::find(const detail::type_record& record) const noe
 bool typed_heap::make_entry_room() noexcept {
   if (count_ * 2 < capacity_) return true;
   if (!fixed_) {
-    fixed_ = detail::add_kind(heap_, {detail::fixed_record.name, detail::fixed_record.alignment, nullptr, nullptr});
+    fixed_ = heap_.add_kind({detail::fixed_record.name, detail::fixed_record.alignment, nullptr, nullptr});
     if (!fixed_) return false;
   }
   const std::uint32_t capacity = capacity_ == 0 ? 16 : capacity_ * 2;
@@ -150,7 +137,7 @@ kind typed_heap::kind_of_record(const detail::type_record& record) noexcept {
   }
   if (!make_entry_room()) return {};
   if (&record == &detail::fixed_record) return fixed_;
-  const kind added = detail::add_kind(heap_, {record.name, record.alignment, record.move, nullptr});
+  const kind added = heap_.add_kind({record.name, record.alignment, record.move, nullptr});
   if (added) {
     *find(record) = {&record, added};
     ++count_;

@@ -60,10 +60,24 @@ bool give_back(char* address, std::size_t bytes) noexcept {
 
 void unreserve(char* address, std::size_t bytes) noexcept { munmap(address, bytes); }
 
-std::uint64_t now_ns() noexcept {
+namespace {
+
+std::uint64_t read_clock(clockid_t clock) noexcept {
   timespec now{};
-  clock_gettime(CLOCK_MONOTONIC, &now);
+  clock_gettime(clock, &now);
   return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000U + static_cast<std::uint64_t>(now.tv_nsec);
+}
+
+}  // namespace
+
+std::uint64_t now_ns() noexcept { return read_clock(CLOCK_MONOTONIC); }
+
+std::uint64_t coarse_now_ns() noexcept {
+#ifdef CLOCK_MONOTONIC_COARSE
+  return read_clock(CLOCK_MONOTONIC_COARSE);
+#else
+  return now_ns();
+#endif
 }
 
 void fail_nth_call(std::uint64_t n) noexcept { failing_call.store(n == 0 ? 0 : calls.load() + n); }

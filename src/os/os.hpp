@@ -31,6 +31,9 @@ void unreserve(char* address, std::size_t bytes) noexcept;
 // Monotonic time in nanoseconds.
 [[nodiscard]] std::uint64_t now_ns() noexcept;
 
+// The same, cheaper, and behind by up to a few milliseconds.
+[[nodiscard]] std::uint64_t coarse_now_ns() noexcept;
+
 // Test seam: the n-th call (1 is the next) of reserve, make_usable or give_back fails, once; 0 stops that.
 void fail_nth_call(std::uint64_t n) noexcept;
 

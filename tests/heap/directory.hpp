@@ -12,6 +12,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <functional>
 #include <memory>
@@ -32,6 +33,10 @@ inline constexpr bool thread_sanitized = true;
 #else
 inline constexpr bool thread_sanitized = false;
 #endif
+
+// Whether allocations move everything now and then: then no test can say what else they move. See scoot_test in
+// cmake/targets.cmake.
+inline bool moves_everything() { return std::getenv("SCOOT_MOVE_EVERYTHING") != nullptr; }
 
 inline constexpr std::size_t kib = 1024;
 inline constexpr std::size_t mib = 1024 * kib;
