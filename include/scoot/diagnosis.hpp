@@ -29,7 +29,7 @@ enum class place : unsigned char {
   hole = 2,        // a freed slot, or free memory between the blocks of the large space
   parked = 3,      // a freed slot that is kept at hand: the next allocations of its size get it
   fresh = 4,       // memory above what is in use on its shelf or in its page
-  gap = 5,         // beside blocks: tags, rounding, what a page is too small for
+  gap = 5,         // beside blocks: rounding, what a page is too small for
   idle = 6,        // a page that no heap uses
   other_heap = 7,  // a page of another heap of the pool, which must be asked itself
 };

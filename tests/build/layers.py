@@ -44,6 +44,7 @@ OWNER = {
     "owner.hpp": "heap",
     "handle.hpp": "heap",
     "containers.hpp": "heap",
+    "diagnosis.hpp": "heap",
     "pmr.hpp": "heap",
     "scoot.h": "heap",
     "purgeable.hpp": "purgeable",

@@ -118,12 +118,13 @@ TEST_F(explain_test, what_lies_above_the_top_is_fresh) {
   EXPECT_EQ(of(blocks.at[0] + 40 * 104).what, place::fresh);
 }
 
-TEST_F(explain_test, tags_and_what_a_page_is_too_small_for_are_gaps) {
+TEST_F(explain_test, what_a_page_is_too_small_for_is_a_gap) {
   make(8 * mib, {}, 64 * kib);
-  ASSERT_GE(blocks.allocate(*h, k, 20000), 0);
-  EXPECT_EQ(of(blocks.at[0] - 8).what, place::gap);
+  for (int i = 0; i < 100; ++i) ASSERT_GE(blocks.allocate(*h, k, 4000), 0);
+  const auto page = reinterpret_cast<std::uintptr_t>(blocks.at[50]) / (64 * kib) * (64 * kib);
+  EXPECT_EQ(of(reinterpret_cast<const std::byte*>(page) + 64 * kib - 8).what, place::gap);
   ASSERT_GE(blocks.allocate(*h, k, 70000), 0);
-  EXPECT_EQ(of(blocks.at[1] + h->usable_size(blocks.at[1]) + 100).what, place::gap);
+  EXPECT_EQ(of(blocks.at.back() + h->usable_size(blocks.at.back()) + 100).what, place::gap);
 }
 
 TEST_F(explain_test, foreign_addresses_and_those_of_other_heaps_are_told_apart) {
