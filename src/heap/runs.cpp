@@ -279,6 +279,7 @@ page_info* heap_impl::spare_shelf_page(shelf& s, std::uint32_t start, std::uint3
     release_shelf_page(s, page);
     return nullptr;
   }
+  if constexpr (SCOOT_CHECK_LEVEL >= 2) make_dead(page->base + start, std::size_t{fresh} * s.slot);
   s.push_holes(page, fresh);
   return page;
 }
