@@ -41,7 +41,7 @@ model_options settings_from(const std::uint8_t* data) {
     options.live_bytes_max = options.pool_options.budget_bytes;
   }
   options.seed = data[3];
-  options.verify_every = 4;
+  options.verify_every = 16;
   return options;
 }
 

@@ -13,7 +13,9 @@
 //
 // Ownership: heaps keep a plain pointer to their pool; the pool must outlive them (a checked build aborts otherwise).
 // Threads: every function may be called from any thread.
-// Failure: exhaustion is a null or false result; the process is never aborted for it, and nothing throws.
+// fork(): the child has pools and heaps as they were, its own from then on; copies of what either writes are the
+// kernel's and charged to no budget. With threads: only if no other one was inside a function of a pool or heap when it
+// forked. Failure: exhaustion is a null or false result; the process is never aborted for it, and nothing throws.
 #pragma once
 
 #include <cstddef>

@@ -23,6 +23,7 @@ using round_end = std::function<void(const char*)>;
 struct program {
   const char* name;
   void (*play)(opponent& o, std::size_t smallest, const round_end& end);
+  bool large = false;  // with blocks of the large space only
 };
 
 // --- The programs ---------------------------------------------------------------------------------------------------
@@ -36,9 +37,9 @@ bool covers(std::uintptr_t address, std::size_t size, std::uintptr_t residue, st
 // P_R of J. M. Robson, Bounds for some functions concerning dynamic storage allocation, JACM 21 (1974): the worst that
 // a program can do to an allocator that moves nothing. Round i frees every block that does not stand in the way of
 // blocks of 2^i at addresses of the residue chosen, and fills up with blocks of 2^i.
-void robson(opponent& o, std::size_t smallest, const round_end& end) {
+void robson(opponent& o, std::size_t smallest, std::size_t largest, const round_end& end) {
   std::uintptr_t residue = 0;
-  for (std::size_t size = smallest; size <= 8 * kib; size *= 2) {
+  for (std::size_t size = smallest; size <= largest; size *= 2) {
     if (size != smallest) {
       std::uint64_t obstructed[2] = {0, 0};
       for (std::size_t i = 0; i < o.blocks().at.size(); ++i) {
@@ -58,6 +59,12 @@ void robson(opponent& o, std::size_t smallest, const round_end& end) {
     }
     end("robson");
   }
+}
+
+void robson_small(opponent& o, std::size_t smallest, const round_end& end) { robson(o, smallest, 8 * kib, end); }
+
+void robson_large(opponent& o, std::size_t, const round_end& end) {
+  robson(o, 16 * kib, o.pool().page_bytes() / 2, end);
 }
 
 // Of each aligned stretch of so many bytes one block survives, the first; then come blocks that fit in no hole.
@@ -136,13 +143,30 @@ void wandering_sizes(opponent& o, std::size_t smallest, const round_end& end) {
   }
 }
 
-constexpr program programs[] = {{"robson", robson},
+// The same with blocks of the large space, and of those most are freed.
+void wandering_large(opponent& o, std::size_t, const round_end& end) {
+  const std::size_t largest = o.pool().page_bytes() / 2;
+  for (std::size_t mean = 10 * kib; mean < largest * 2 / 3; mean = mean * 3 / 2) {
+    for (std::size_t i = 0; i < o.blocks().at.size(); ++i) {
+      if (o.is_live(i) && o.next() % 8 != 0) o.free(i);
+    }
+    o.renumber();
+    end("thinned out");
+    while (o.allocate(mean / 2 + o.next() % mean)) {
+    }
+    end("wandering");
+  }
+}
+
+constexpr program programs[] = {{"robson", robson_small},
+                                {"robson_large", robson_large, true},
                                 {"survivor_per_os_page", survivor_per_os_page},
                                 {"survivor_per_page", survivor_per_page},
                                 {"ramp_up", ramp_up},
                                 {"ramp_down", ramp_down},
                                 {"sawtooth", sawtooth},
-                                {"wandering_sizes", wandering_sizes}};
+                                {"wandering_sizes", wandering_sizes},
+                                {"wandering_large", wandering_large, true}};
 
 // --- The bounds -----------------------------------------------------------------------------------------------------
 
@@ -183,7 +207,7 @@ class adversary : public ::testing::TestWithParam<arena> {
     EXPECT_EQ(o->overspent(), 0U);
     EXPECT_TRUE(o->blocks().all_intact());
     o->get_heap().verify();
-    EXPECT_GE(o->live_peak(), at.live_max - 8 * kib) << "the program must use what it may";
+    EXPECT_GE(o->live_peak(), at.live_max - (at.played->large ? 128 : 8) * kib) << "the program must use what it may";
   }
 
   std::unique_ptr<opponent> o;
@@ -208,7 +232,9 @@ TEST_P(adversary_to_the_waste_target, never_makes_the_heap_hold_more_than_was_ev
   play(2 * GetParam().live_max, [](opponent&, const char*) {});
   EXPECT_EQ(o->compactions(), 0U);
   const page_pool_stats s = o->pool().stats();
-  EXPECT_LE(s.held_bytes_peak, standing_bound(o->live_peak(), o->get_heap().stats().shelves, s));
+  const std::size_t bound = standing_bound(o->live_peak(), o->get_heap().stats().shelves, s);
+  // In the large space nothing more is proven than that it uses its holes; this much is measured.
+  EXPECT_LE(s.held_bytes_peak, bound + (GetParam().played->large ? o->live_peak() / 6 : 0));
   // For what a shelf grows by, others come down by twice as much and a block: docs/design/bounds.md, "Work".
   EXPECT_LE(o->blocks().bytes_moved, 3 * o->asked_ever());
 }

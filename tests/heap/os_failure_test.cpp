@@ -127,6 +127,62 @@ TEST(os_failure, an_allocation_refused_by_the_os_can_be_tried_again) {
   }
 }
 
+// Pins need metadata, by and by more than the arena reserved at first.
+TEST(os_failure, a_pin_refused_by_the_os_can_be_tried_again) {
+  const auto pool = page_pool::create({64 * mib, 0, 0});
+  ASSERT_NE(pool, nullptr);
+  const auto h = heap::create(*pool);
+  ASSERT_NE(h, nullptr);
+  directory blocks;
+  const kind k = blocks.add_kind(*h);
+  for (int i = 0; i < 300'000; ++i) ASSERT_GE(blocks.allocate(*h, k, 16), 0);
+  int refused = 0;
+  for (std::byte* block : blocks.at) {
+    bool pinned = false;
+    for (std::uint64_t n = 1; !pinned; ++n) {
+      ASSERT_LT(n, 10U);
+      const injection failing(n);
+      pinned = h->pin(block);
+      if (!pinned) ++refused;
+    }
+  }
+  EXPECT_GE(refused, 3);
+  EXPECT_EQ(h->stats().pinned_blocks, blocks.at.size());
+  EXPECT_EQ(h->compact().bytes_moved, 0U);
+  h->verify();
+  for (std::byte* block : blocks.at) h->unpin(block);
+  EXPECT_EQ(h->stats().pinned_blocks, 0U);
+  EXPECT_TRUE(blocks.all_intact());
+}
+
+// Compaction that the OS does not let give anything back gains nothing, loses nothing, and succeeds when it is let.
+TEST(os_failure, compaction_whose_memory_is_not_taken_back_can_be_repeated) {
+  for (std::uint64_t n = 1; n < 40; ++n) {
+    const auto pool = page_pool::create({32 * mib, 64 * kib, 0});
+    ASSERT_NE(pool, nullptr);
+    const auto h = heap::create(*pool, {1, 32 * kib});
+    ASSERT_NE(h, nullptr);
+    directory blocks;
+    const kind k = blocks.add_kind(*h);
+    for (std::size_t size : {40U, 900U, 3000U, 12000U, 100000U}) {
+      for (std::size_t bytes = 0; bytes < mib; bytes += size) ASSERT_GE(blocks.allocate(*h, k, size), 0);
+    }
+    for (std::size_t i = 0; i < blocks.at.size(); ++i) {
+      if (i % 4 != 0) blocks.free(*h, i);
+    }
+    {
+      const injection failing(n);
+      h->compact();
+    }
+    h->verify();
+    ASSERT_TRUE(blocks.all_intact()) << n;
+    h->compact();
+    h->verify();
+    EXPECT_EQ(pool->stats().idle_bytes, 0U) << n;
+    EXPECT_LE(h->stats().held_bytes, h->stats().live_bytes * 5 / 4 + 8 * 64 * kib) << n;
+  }
+}
+
 TEST(os_failure, memory_that_the_os_does_not_take_back_stays_accounted_for) {
   const auto pool = page_pool::create({32 * mib, 0, 0});
   ASSERT_NE(pool, nullptr);
