@@ -69,7 +69,8 @@ TEST(binary_protocol, waits_for_the_head_of_a_store_and_for_all_of_anything_else
     const binary_result result = parse_binary(std::string_view(set).substr(0, bytes), r);
     EXPECT_EQ(result.status, bytes < 24 + 8 + 3 ? binary_parse::incomplete : binary_parse::request) << bytes;
   }
-  ASSERT_EQ(parse_binary(set + "more", r).status, binary_parse::request);
+  const std::string with_more = set + "more";
+  ASSERT_EQ(parse_binary(with_more, r).status, binary_parse::request);
   EXPECT_EQ(r.key, "key");
   EXPECT_EQ(r.value, "value");
   EXPECT_EQ(r.flags, 7u);
