@@ -20,7 +20,7 @@ large_space::~large_space() { SCOOT_CHECK(1, pages_.size() == 0, "large space de
 
 // Below 32 granules the steps are finer than a granule: some lists stay empty.
 large_space::list_index large_space::list_of(std::uint32_t room) noexcept {
-  const unsigned exponent = base::log2_floor(room);
+  const unsigned exponent = base::log2_floor(room | 1);
   return {exponent, static_cast<unsigned>((std::uint64_t{room} * steps >> exponent) - steps)};
 }
 

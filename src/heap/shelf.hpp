@@ -84,7 +84,7 @@ struct shelf {
     return std::find(magazine, magazine + parked, address) != magazine + parked;
   }
   [[nodiscard]] std::size_t hole_bytes() const noexcept { return static_cast<std::size_t>(holes + parked) * slot; }
-  [[nodiscard]] std::size_t hole_map_bytes() const noexcept { return (page_bytes / slot + 63) / 64 * 8; }
+  [[nodiscard]] std::size_t hole_map_bytes() const noexcept { return std::size_t{(page_bytes / slot + 63) / 64} * 8; }
 
   // Marks a slot below its page's fresh as a hole.
   void put_hole(page_info* page, std::uint32_t index) noexcept;
