@@ -15,7 +15,8 @@ namespace scoot::caching {
 
 namespace {
 
-constexpr std::size_t os_page = 4096;  // for the size of steps only
+constexpr std::size_t os_page = 4096;       // for the size of steps only
+constexpr double waste_target = 1.0 / 128;  // also where a shard is small: what is not wasted holds items
 
 std::int64_t seconds_of(clockid_t id) noexcept {
   timespec t{};
@@ -36,7 +37,7 @@ std::uint32_t clock::now() const noexcept {
 }
 
 std::unique_ptr<shard> shard::create(const shard_options& options) noexcept {
-  std::unique_ptr<heap> h = heap::create(*options.pool);
+  std::unique_ptr<heap> h = heap::create(*options.pool, {.waste_target = waste_target});
   if (h == nullptr) return nullptr;
   std::unique_ptr<shard> made(new (std::nothrow) shard(options, std::move(h)));
   if (made == nullptr || !made->start()) return nullptr;

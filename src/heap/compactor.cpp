@@ -19,12 +19,13 @@ namespace scoot {
 
 namespace {
 
+constexpr std::size_t owed_bytes_max = std::size_t{64} << 10;
 constexpr std::size_t slack_batch_bytes = std::size_t{64} << 10;
+constexpr std::size_t little_waste_bytes = std::size_t{1} << 20;
 constexpr std::size_t waste_bytes_min = std::size_t{64} << 10;
-constexpr std::size_t period_bytes_min = std::size_t{1} << 20;
-constexpr double regrowth_much = 1.0 / 16;  // bytes grown again per byte allocated
-constexpr double regrowth_little = 1.0 / 64;
-constexpr std::size_t joined_per_gained = 64;  // bytes that compact() moves at most to join part-used pages
+constexpr std::size_t period_bytes_min = std::size_t{4} << 20;
+constexpr double regrowth_bearable = 1.0 / (4 << 20);  // bytes grown again an allocation, per byte held
+constexpr std::size_t joined_per_gained = 64;          // bytes that compact() moves at most to join part-used pages
 constexpr std::size_t tolerated_bytes_min = std::size_t{256} << 10;
 constexpr std::size_t tolerated_bytes_max = std::size_t{2} << 20;
 constexpr std::uint32_t large_pages_sampled = 64;  // looked at, in turn, where nothing presses
@@ -55,16 +56,23 @@ bool work_left::allows(std::size_t block_bytes) noexcept {
 
 // --- Keeping the target -------------------------------------------------------------------------------------------
 
-bool heap_impl::over_target(std::size_t growth) const noexcept {
-  // A shelf in use has part of an OS page above its top: no waste that lowering it could mend.
-  const std::size_t least = std::max(waste_bytes_min + shelves_.size() * os_page_, tolerated_bytes_);
-  const double target = static_cast<double>(held_ + growth) * waste_target_;
-  return static_cast<double>(waste_bytes()) > std::max(target, static_cast<double>(least));
+// The waste that a heap grown by so much may have before blocks are moved.
+std::size_t heap_impl::waste_allowed(std::size_t growth) const noexcept {
+  // A shelf in use has part of an OS page above its top, all of one if it is nearly empty, half of one on average: no
+  // waste that lowering it could mend.
+  std::size_t tops = shelves_.size() * os_page_;
+  if (held_ >= 16 * tops) tops /= 2;
+  const auto target = static_cast<std::size_t>(static_cast<double>(held_ + growth) * waste_target_);
+  // In a small heap little memory buys much time: there, a shelf without a hole sends its next block through the
+  // kernel.
+  const std::size_t little = std::min(held_ / 8, little_waste_bytes);
+  return std::max({target, tops + std::max(target / 2, waste_bytes_min), little, tolerated_bytes_});
 }
 
 // Where few blocks of many sizes come and go, shelves rise and fall by more than the target, and lowering one is vain:
 // it rises again at once, through the kernel. So we watch how much of what was lowered grew again soon, and tolerate
-// more waste while that is much. A change of sizes does not look so: what it lowers stays down.
+// more waste while that is more than is bearable. A large heap can bear more of it: its allocations cost cache misses
+// anyway, and the same part of it is more memory. A change of sizes does not look so: what it lowers stays down.
 void heap_impl::note_lowered(shelf& s, std::size_t bytes) noexcept {
   if (s.lowered_period + 1 < period_) s.lowered = 0;
   s.lowered_period = period_;
@@ -84,23 +92,48 @@ void heap_impl::note_growth(shelf& s, std::size_t bytes) noexcept {
 }
 
 void heap_impl::end_period() noexcept {
-  const double rate = static_cast<double>(regrown_bytes_) / static_cast<double>(allocated_bytes_ - period_began_);
-  if (rate > regrowth_much) {
+  const auto per_allocation =
+      static_cast<double>(regrown_bytes_) / static_cast<double>(allocations_ - period_allocations_);
+  const double bearable = static_cast<double>(held_) * regrowth_bearable;
+  if (per_allocation > bearable) {
     tolerated_bytes_ = std::clamp(2 * tolerated_bytes_, tolerated_bytes_min, tolerated_bytes_max);
-  } else if (rate < regrowth_little) {
+  } else if (per_allocation < bearable / 8) {
     tolerated_bytes_ = tolerated_bytes_ > tolerated_bytes_min ? tolerated_bytes_ / 2 : 0;
   }
   regrown_bytes_ = 0;
   period_began_ = allocated_bytes_;
+  period_allocations_ = allocations_;
   ++period_;
 }
 
-// Makes up for growth by giving as much back elsewhere, and as much again until the waste is under its target.
-void heap_impl::keep_target(std::size_t growth, work_left& work) noexcept {
+// Notes growth while there is too much waste: up to twice as much is to be given back elsewhere, so that the waste
+// comes down to what is allowed. In proportion to the excess, for close to the target giving back is mostly vain: the
+// shelf that comes down rises again.
+void heap_impl::owe(std::size_t growth) noexcept {
+  const std::size_t allowed = waste_allowed(growth);
+  const std::size_t excess = waste_bytes() + growth - std::min(waste_bytes() + growth, allowed);
+  const double part = std::min(1.0, 4 * static_cast<double>(excess) / static_cast<double>(allowed));
+  const auto more = static_cast<std::size_t>(2 * part * static_cast<double>(growth));
+  owed_bytes_ = std::min(owed_bytes_ + more, std::max(owed_bytes_max, more));
+}
+
+// The same for a block that went into a hole of another shelf. The heap did not grow, so there is no hurry: no more is
+// owed than the allocations since the last one can bear.
+void heap_impl::owe_spilled(std::size_t bytes) noexcept {
+  const double bearable =
+      static_cast<double>(allocations_ - spill_allocations_) * static_cast<double>(held_) * regrowth_bearable;
+  spill_allocations_ = allocations_;
+  owe(std::min(bytes, static_cast<std::size_t>(bearable)));
+}
+
+// Gives back what is owed.
+void heap_impl::keep_target(work_left& work) noexcept {
+  if (owed_bytes_ < 2 * os_page_) return;
   const std::uint64_t freed_since = freed_bytes_ - nothing_frees_;
   if (nothing_unpins_ == unpins_ && freed_since < std::max<std::size_t>(waste_bytes_min, held_ / 1024)) return;
   work.urgent = false;
-  reclaim(2 * growth, work);
+  reclaim(owed_bytes_, work);
+  owed_bytes_ = 0;
   work.urgent = true;
 }
 
@@ -128,7 +161,7 @@ void heap_impl::unstick(shelf& s) noexcept {
 
 // The shelf, or the page of the large space, with most to gain. False if there is none worth the work.
 bool heap_impl::choose_victim(bool urgent, std::size_t block_bytes_max) noexcept {
-  std::size_t best = (urgent ? 1 : 2) * os_page_ - 1;
+  std::size_t best = os_page_ - 1;
   for (shelf* s : shelves_) {
     if (s->stuck && !worth_retrying(*s)) continue;
     // Memory above a top may be wanted by that very shelf next, and costs a fault then: a hole counts for more.
@@ -175,7 +208,7 @@ std::size_t heap_impl::reclaim(std::size_t goal, work_left& work) noexcept {
     if (s.hole_bytes() > victim_until_ && step != 0) continue;
     victim_ = nullptr;
     const bool spent = s.holes != 0 && !s.stuck && step == 0;
-    if (!s.stuck && s.slack_bytes(os_page_) >= 4 * os_page_) {
+    if (!s.stuck && s.slack_bytes(os_page_) >= 2 * os_page_) {
       trim_resident(s.top(), static_cast<std::size_t>(s.bump - s.top()->base));
       s.limit = s.top()->base + s.top()->resident_end;
     }
@@ -218,7 +251,6 @@ verdict heap_impl::call_mover(std::uint8_t kind_index, void* from, void* to, std
     case verdict::drop:
       ++blocks_dropped_;
       ++k.blocks_dropped;
-      count_free(size);
       break;
     case verdict::keep:
       ++blocks_kept_;
@@ -311,10 +343,12 @@ std::size_t heap_impl::lower(shelf& s, std::size_t goal, work_left& work) noexce
         if (anchor(s, stop_reason::refused)) continue;
         break;
       }
+      --s.taken;
     }
     s.bump -= step;
     lowered += step;
   }
+  settle(s);
   return lowered;
 }
 
@@ -372,8 +406,12 @@ bool heap_impl::join_partial(shelf& s, work_left& work) noexcept {
       blocked_ = stop_reason::refused;
       break;
     }
-    if (answer == verdict::moved && ++to->fresh == s.capacity_of(to)) --s.partial;
+    if (answer == verdict::moved) {
+      ++s.taken;
+      if (++to->fresh == s.capacity_of(to)) --s.partial;
+    }
     s.bump -= s.slot;
+    --s.taken;
   }
   return true;
 }
@@ -421,6 +459,7 @@ compaction heap_impl::compact_all(const effort& e) noexcept {
   blocked_ = stop_reason::done;
   victim_ = nullptr;
   bool spent = false;
+  for (shelf* each : shelves_) settle(*each);
   for (std::uint32_t i = 0; i < shelves_.size() && !spent; ++i) {
     spent = !compact_shelf(*shelves_[i], work);
   }

@@ -15,6 +15,10 @@ namespace scoot {
 namespace {
 
 constexpr std::size_t magazine_bytes_max = std::size_t{16} << 10;
+constexpr std::size_t spill_pages = 4;
+constexpr std::size_t spill_part_min = 4;  // 1/4 larger
+constexpr std::size_t spill_part_max = 32;
+constexpr unsigned settled_at_once = 2;
 constexpr std::size_t idle_step_bytes = std::size_t{64} << 10;
 constexpr std::size_t add_kind_bytes_min = std::size_t{64} << 10;  // moved to make room for a kind
 constexpr std::size_t colour_bytes = 4096 + 64;                    // to the next TLB set and the next cache set at once
@@ -25,12 +29,14 @@ heap_impl::heap_impl(page_pool_impl& pool, const heap_options& options) noexcept
     : base_(pool.first_region().base),
       bytes_(pool.first_region().bytes),
       infos_(pool.first_region().infos),
+      shelf_of_page_(pool.first_region().shelves),
       page_shift_(pool.page_shift()),
       pool_(pool),
       os_page_(os::page_bytes()),
       page_bytes_(pool.bytes_per_page()),
       slot_max_(std::min(slot_size_max, page_bytes_ / 16)),
       large_max_(page_bytes_ / 2),
+      waste_is_ours_(options.waste_target <= 0),
       waste_target_(options.waste_target > 0 ? options.waste_target : 1.0 / 128),
       move_bytes_max_(options.move_bytes_max),
       shelves_(pool),
@@ -209,6 +215,7 @@ bool heap_impl::add_shelf_page(shelf& s) noexcept {
   }
   page->use = page_use::shelf;
   page->owner = &s;
+  pool_.set_shelf(page, &s);
   page->hole_map = static_cast<std::uint64_t*>(hole_map);
   page->pins = 0;
   metadata_bytes_ += s.hole_map_bytes();
@@ -247,6 +254,7 @@ void heap_impl::release_shelf_page(shelf& s, page_info* page) noexcept {
 
 // Turns all but the `keep` newest parked slots into holes, and gives pages that are empty then back to the pool.
 void heap_impl::return_parked(shelf& s, std::uint32_t keep) noexcept {
+  settle(s);
   const std::uint32_t count = s.parked - std::min(keep, s.parked);
   for (std::uint32_t i = 0; i < count; ++i) {
     page_info* page = page_of(s.magazine[i]);
@@ -270,21 +278,36 @@ void heap_impl::return_parked(shelf& s, std::uint32_t keep) noexcept {
   trim_idle_excess();
 }
 
+void heap_impl::settle(shelf& s) noexcept {
+  const std::uint64_t blocks = s.blocks();
+  const std::uint64_t allocated = s.allocations - s.counted_allocations;
+  const std::uint64_t freed = allocated + s.counted_blocks - blocks;
+  allocations_ += allocated;
+  allocated_bytes_ += allocated * s.slot;
+  frees_ += freed;
+  freed_bytes_ += freed * s.slot;
+  s.counted_allocations = s.allocations;
+  s.counted_blocks = blocks;
+}
+
+// What a shelf has parked since its last settle() is waste not known of: each time that matters, look at a few in turn.
+void heap_impl::settle_some() noexcept {
+  for (unsigned i = 0; i < settled_at_once; ++i) {
+    settle_next_ = settle_next_ + 1 < shelves_.size() ? settle_next_ + 1 : 0;
+    settle(*shelves_[settle_next_]);
+  }
+}
+
 // --- Allocation ---------------------------------------------------------------------------------------------------
 
 inline void* heap_impl::pop_slot(shelf& s) noexcept {
-  count_allocation(s.slot);
+  ++s.allocations;
   return s.magazine[--s.parked];
 }
 
 void* heap_impl::allocate_block(kind k, std::size_t size) noexcept {
   kind_entry& entry = *kinds_[k.index];
-  if (size <= small_size_max) [[likely]] {
-    shelf* s = entry.by_class[small_size_class_of(size)];
-    if (s != nullptr) [[likely]] {
-      return s->parked != 0 ? pop_slot(*s) : allocate_small(*s, size);
-    }
-  } else if (size <= slot_max_) {
+  if (size <= slot_max_) [[likely]] {
     shelf* s = entry.by_class[size_class_of(size)];
     if (s != nullptr) [[likely]]
       return s->parked != 0 ? pop_slot(*s) : allocate_small(*s, size);
@@ -308,10 +331,14 @@ void* heap_impl::allocate_slow(kind_entry& entry, std::uint8_t kind_index, std::
   return block;
 }
 
-// A slot of a shelf up to 1/32 larger that has one to spare; null if there is none.
+// A slot of a somewhat larger shelf that has one to spare; null if there is none. How much larger: 1/32, and more where
+// shelves are so short that a top goes up and down by a good part of its shelf. Then what rounding costs is less than
+// what another OS page for each shelf would, for either is about four of them a shelf.
 void* heap_impl::spill(const shelf& s) noexcept {
   const kind_entry& entry = *kinds_[s.kind];
-  const std::size_t largest = std::min<std::size_t>(s.slot + s.slot / 32, slot_max_);
+  const std::size_t swing = spill_pages * std::max<std::size_t>(os_page_, s.slot) * shelves_.size();
+  const std::size_t part = std::clamp<std::size_t>(live_bytes() / (swing + 1), spill_part_min, spill_part_max);
+  const std::size_t largest = std::min<std::size_t>(s.slot + s.slot / part, slot_max_);
   for (std::size_t size_class = size_class_of(s.slot) + 1; size_class < size_class_count; ++size_class) {
     if (size_of_class(size_class) > largest) break;
     shelf* other = entry.by_class[size_class];
@@ -327,22 +354,29 @@ void* heap_impl::allocate_small(shelf& s, std::size_t size) noexcept {
 }
 
 void* heap_impl::allocate_small(shelf& s, work_left& work) noexcept {
+  settle(s);
   bool target_kept = false;
   for (int attempt = 0; attempt < charge_attempts_max;) {
     if (s.parked != 0 || s.refill()) return pop_slot(s);
     if (static_cast<std::size_t>(s.limit - s.bump) >= s.slot) {
       void* block = s.bump;
       s.bump += s.slot;
-      count_allocation(s.slot);
+      ++s.taken;
+      ++s.allocations;
       return block;
     }
     // The heap has to grow.
     if (!target_kept) {
       target_kept = true;
+      settle_some();
       const std::size_t growth = std::max<std::size_t>(os_page_, s.slot);
       if (over_target(growth)) {
-        if (void* block = spill(s)) return block;
-        keep_target(growth, work);
+        keep_target(work);
+        if (void* block = spill(s)) {
+          owe_spilled(s.slot);
+          return block;
+        }
+        owe(growth);
         continue;
       }
     }
@@ -358,21 +392,44 @@ void* heap_impl::allocate_small(shelf& s, work_left& work) noexcept {
 // --- Freeing ------------------------------------------------------------------------------------------------------
 
 void heap_impl::free_block(void* block) noexcept {
+  if constexpr (SCOOT_CHECK_LEVEL >= 1) {
+    if (block == nullptr) return;
+    check_free(block);
+  }
+  const auto offset = static_cast<std::size_t>(static_cast<char*>(block) - base_);
+  if (offset < bytes_) [[likely]] {
+    if (shelf* s = shelf_of_page_[offset >> page_shift_]) [[likely]] {
+      park(*s, block);
+      return;
+    }
+  }
+  free_elsewhere(block);
+}
+
+inline void heap_impl::park(shelf& s, void* block) noexcept {
+  if (s.parked == s.parked_max) [[unlikely]]
+    return_parked(s, s.parked_max / 2);
+  s.magazine[s.parked++] = block;
+}
+
+// What is neither null nor in a shelf of the first region.
+void heap_impl::free_elsewhere(void* block) noexcept {
   if (block == nullptr) return;
-  if constexpr (SCOOT_CHECK_LEVEL >= 1) check_outside_mover("free");
-  page_info* page = checked_page_of(block, "free");
-  SCOOT_CHECK(1, !is_pinned(page, block), "free(%p): the block is pinned: %s", block, describe(block).text);
-  if constexpr (SCOOT_CHECK_LEVEL >= 2) bury(block, block_bytes(block), "free");
-  if (page->use == page_use::shelf) [[likely]] {
-    auto& s = *static_cast<shelf*>(page->owner);
-    if (s.parked == s.parked_max) return_parked(s, s.parked_max / 2);
-    s.magazine[s.parked++] = block;
-    count_free(s.slot);
+  page_info* page = page_of(block);
+  if (page->use == page_use::shelf) {
+    park(*static_cast<shelf*>(page->owner), block);
   } else if (page->use == page_use::large) {
     free_large(page, block);
   } else {
     free_run(page);
   }
+}
+
+void heap_impl::check_free(void* block) const noexcept {
+  check_outside_mover("free");
+  const page_info* page = checked_page_of(block, "free");
+  SCOOT_CHECK(1, !is_pinned(page, block), "free(%p): the block is pinned: %s", block, describe(block).text);
+  if constexpr (SCOOT_CHECK_LEVEL >= 2) bury(block, block_bytes(block), "free");
 }
 
 std::size_t heap_impl::block_bytes(const void* block) const noexcept {

@@ -95,8 +95,11 @@ class heap_impl final : public heap {
 
   // --- heap.cpp
   [[nodiscard]] page_info* page_of(const void* block) const noexcept;
+  void check_free(void* block) const noexcept;
+  void park(shelf& s, void* block) noexcept;
+  [[gnu::noinline]] void free_elsewhere(void* block) noexcept;
   void* allocate_slow(kind_entry& entry, std::uint8_t kind_index, std::size_t size) noexcept;
-  void* allocate_small(shelf& s, std::size_t size) noexcept;
+  [[gnu::noinline]] void* allocate_small(shelf& s, std::size_t size) noexcept;
   void* allocate_small(shelf& s, work_left& work) noexcept;
   [[nodiscard]] shelf* shelf_for(kind_entry& entry, std::uint8_t kind_index, std::size_t size) noexcept;
   shelf* new_shelf(std::uint8_t kind_index, std::size_t slot) noexcept;
@@ -120,6 +123,16 @@ class heap_impl final : public heap {
     ++frees_;
     freed_bytes_ += bytes;
   }
+  // The shelves' allocations and frees are counted when one of their magazines runs over or empty, so that a pair of
+  // them writes to nothing but the magazine. (A counter in the heap would cost more than the instructions: at an
+  // address that agrees with one of the program's hot pointers in its low bits, a store keeps the next load of that
+  // pointer waiting.)
+  void settle(shelf& s) noexcept;
+  void settle_some() noexcept;
+  struct totals {
+    std::uint64_t allocations, allocated_bytes, frees, freed_bytes;
+  };
+  [[nodiscard]] totals exact_totals() const noexcept;
   [[nodiscard]] std::size_t live_bytes() const noexcept {
     return static_cast<std::size_t>(allocated_bytes_ - freed_bytes_);
   }
@@ -129,8 +142,13 @@ class heap_impl final : public heap {
   }
 
   // --- compactor.cpp
-  void keep_target(std::size_t growth, work_left& work) noexcept;
-  bool over_target(std::size_t growth) const noexcept;
+  [[nodiscard]] std::size_t waste_allowed(std::size_t growth) const noexcept;
+  [[nodiscard]] bool over_target(std::size_t growth) const noexcept {
+    return waste_bytes() + growth > waste_allowed(growth);
+  }
+  void owe(std::size_t growth) noexcept;
+  void owe_spilled(std::size_t bytes) noexcept;
+  void keep_target(work_left& work) noexcept;
   void note_lowered(shelf& s, std::size_t bytes) noexcept;
   void note_growth(shelf& s, std::size_t bytes) noexcept;
   void end_period() noexcept;
@@ -235,12 +253,9 @@ class heap_impl final : public heap {
   char* base_;
   std::size_t bytes_;
   page_info* infos_;
+  shelf** shelf_of_page_;
   unsigned page_shift_;
   std::uint32_t kind_count_ = 0;
-  std::uint64_t allocations_ = 0;
-  std::uint64_t allocated_bytes_ = 0;
-  std::uint64_t frees_ = 0;
-  std::uint64_t freed_bytes_ = 0;
   kind_entry* kinds_[kinds_max] = {};
 
   // --- slower ways
@@ -249,9 +264,14 @@ class heap_impl final : public heap {
   const std::size_t page_bytes_;
   const std::size_t slot_max_;   // larger sizes go to the large space
   const std::size_t large_max_;  // larger ones become runs
+  const bool waste_is_ours_;     // to choose
   const double waste_target_;
   const std::size_t move_bytes_max_;
   std::size_t held_ = 0;
+  std::uint64_t allocations_ = 0;  // these four as of the shelves' last settle()
+  std::uint64_t allocated_bytes_ = 0;
+  std::uint64_t frees_ = 0;
+  std::uint64_t freed_bytes_ = 0;
   std::size_t metadata_bytes_ = 0;
   pointer_list<shelf> shelves_;
   pointer_list<page_info> runs_;
@@ -265,9 +285,13 @@ class heap_impl final : public heap {
   std::uint64_t nothing_frees_ = 0;    // counters when a search found nothing to reclaim; none before they change
   std::uint64_t nothing_unpins_ = ~std::uint64_t{0};
   std::uint64_t unpins_ = 0;
+  std::uint32_t settle_next_ = 0;
+  std::size_t owed_bytes_ = 0;       // to be reclaimed for growth while there was too much waste
   std::size_t tolerated_bytes_ = 0;  // waste to tolerate because fighting it was vain
   std::uint64_t period_ = 0;         // counts stretches of allocated bytes over which that is judged
   std::uint64_t period_began_ = 0;   // allocated_bytes_ then
+  std::uint64_t period_allocations_ = 0;
+  std::uint64_t spill_allocations_ = 0;
   std::uint64_t regrown_bytes_ = 0;  // in this period, by shelves lowered in this or the last
   bool in_mover_ = false;
   stop_reason blocked_ = stop_reason::done;  // why blocks were left behind, in this compaction

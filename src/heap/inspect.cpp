@@ -10,10 +10,25 @@
 
 namespace scoot {
 
+heap_impl::totals heap_impl::exact_totals() const noexcept {
+  totals t{allocations_, allocated_bytes_, frees_, freed_bytes_};
+  for (const shelf* s : shelves_) {
+    const std::uint64_t allocated = s->allocations - s->counted_allocations;
+    const std::uint64_t freed = allocated + s->counted_blocks - s->blocks();
+    t.allocations += allocated;
+    t.allocated_bytes += allocated * s->slot;
+    t.frees += freed;
+    t.freed_bytes += freed * s->slot;
+  }
+  return t;
+}
+
 heap_stats heap_impl::get_stats() const noexcept {
   heap_stats s;
-  s.blocks = static_cast<std::size_t>(allocations_ - frees_);
-  s.live_bytes = live_bytes() - s.blocks * redzone();
+  const totals t = exact_totals();
+  s.blocks = static_cast<std::size_t>(t.allocations - t.frees);
+  const auto live = static_cast<std::size_t>(t.allocated_bytes - t.freed_bytes);
+  s.live_bytes = live - s.blocks * redzone();
   s.held_bytes = held_;
   s.metadata_bytes = metadata_bytes_ + sizeof(heap_impl) + shelves_.bytes() + runs_.bytes() + pins_.bytes() +
                      large_.metadata_bytes() + history_.bytes();
@@ -24,11 +39,12 @@ heap_stats heap_impl::get_stats() const noexcept {
   for (const large_page* in : large_.pages()) s.hole_bytes += large_waste(in);
   for (const page_info* first : runs_) s.pages += (first->run_bytes + page_bytes_ - 1) / page_bytes_;
   s.pages += large_.pages().size();
-  s.slack_bytes = waste_bytes() > s.hole_bytes ? waste_bytes() - s.hole_bytes : 0;
+  const std::size_t waste = held_ - live;
+  s.slack_bytes = waste > s.hole_bytes ? waste - s.hole_bytes : 0;
   s.shelves = shelves_.size();
   s.pinned_blocks = pins_.size();
-  s.allocations = allocations_;
-  s.allocated_bytes = allocated_bytes_ - allocations_ * redzone();
+  s.allocations = t.allocations;
+  s.allocated_bytes = t.allocated_bytes - t.allocations * redzone();
   s.blocks_moved = blocks_moved_;
   s.bytes_moved = bytes_moved_;
   s.blocks_dropped = blocks_dropped_;
@@ -52,6 +68,7 @@ void require(bool condition, const char* what) noexcept {
 void heap_impl::check_shelf(const shelf& s, std::size_t& resident, std::size_t& live,
                             std::size_t& pins) const noexcept {
   std::uint64_t holes = 0;
+  std::uint64_t taken = 0;
   std::uint32_t partial = 0;
   for (std::uint32_t i = 0; i < s.page_count; ++i) {
     const page_info* page = s.pages[i];
@@ -74,11 +91,13 @@ void heap_impl::check_shelf(const shelf& s, std::size_t& resident, std::size_t& 
     require(bits == 0 || i / 64 >= s.hint_word, "hint of a shelf");
     if (i + 1 < s.page_count && fresh < s.capacity_of(page)) ++partial;
     holes += bits;
+    taken += fresh - bits;
     live += (fresh - bits) * std::size_t{s.slot};
     resident += page->resident_bytes();
     pins += page->pins;
   }
   require(holes == s.holes, "holes of a shelf");
+  require(taken == s.taken && s.parked <= taken, "slots of a shelf that are live or parked");
   require(partial == s.partial, "pages with fresh slots");
   require(s.page_count == 0 ? s.anchored == 0 : s.anchored < s.page_count, "the top is not anchored");
   require(s.page_count == 0 || s.limit == s.top()->base + s.top()->resident_end, "limit of a shelf");
@@ -138,7 +157,8 @@ void heap_impl::check_all() const noexcept {
     pins += first->pins;
   }
   require(resident == held_, "held bytes are the resident bytes of the pages");
-  require(live == live_bytes(), "live bytes");
+  const totals t = exact_totals();
+  require(live == t.allocated_bytes - t.freed_bytes, "live bytes");
   require(pins == pins_.size(), "pins of pages");
 }
 
@@ -160,6 +180,7 @@ std::size_t heap_impl::move_all_of(shelf& s) noexcept {
     spare = s.slot_index(spare_page, s.bump);
     if constexpr (SCOOT_CHECK_LEVEL >= 2) make_dead(s.bump, s.slot);
     s.bump += s.slot;
+    ++s.taken;
   }
   const void* first_spare = s.slot_address(spare_page, spare);
   for (std::uint32_t i = 0; i < s.page_count; ++i) {

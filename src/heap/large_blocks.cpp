@@ -30,7 +30,8 @@ void* heap_impl::allocate_large(std::uint8_t kind_index, std::size_t size, std::
       target_kept = true;
       if (over_target(size)) {
         if (clear_window({size, alignment, size, 1}, work, at)) return take_large(at, size, kind_index);
-        keep_target(size, work);
+        owe(size);
+        keep_target(work);
         continue;
       }
     }
@@ -139,6 +140,7 @@ heap_impl::move_result heap_impl::move_large_to(large_page* in, std::uint32_t in
     return move_result::stays;
   }
   large_.give(in, to == in && vain < index ? index - 1 : index);
+  count_free(size);
   return move_result::gone;
 }
 

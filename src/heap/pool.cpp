@@ -38,6 +38,10 @@ std::size_t info_bytes_of(std::size_t pages) noexcept {
   return base::round_up(pages * sizeof(page_info), os::page_bytes());
 }
 
+std::size_t shelf_bytes_of(std::size_t pages) noexcept {
+  return base::round_up(pages * sizeof(shelf*), os::page_bytes());
+}
+
 std::size_t bits_bytes_of(std::size_t pages) noexcept {
   return base::round_up(2 * ((pages + 63) / 64) * sizeof(std::uint64_t), os::page_bytes());
 }
@@ -99,7 +103,7 @@ bool page_pool_impl::add_region(std::size_t bytes, std::size_t bytes_min) noexce
   }
   region& r = regions_[count];
   r.pages = bytes >> page_shift_;
-  r.info_bytes = info_bytes_of(r.pages) + bits_bytes_of(r.pages);
+  r.info_bytes = info_bytes_of(r.pages) + shelf_bytes_of(r.pages) + bits_bytes_of(r.pages);
   const std::size_t bits_bytes = bits_bytes_of(r.pages);
   char* infos = os::reserve(r.info_bytes, os::page_bytes());
   if (infos == nullptr || !os::make_usable(infos, r.info_bytes) || !charge_locked(bits_bytes)) {
@@ -111,7 +115,8 @@ bool page_pool_impl::add_region(std::size_t bytes, std::size_t bytes_min) noexce
   r.base = base_address;
   r.bytes = bytes;
   r.infos = reinterpret_cast<page_info*>(infos);
-  r.free_bits = reinterpret_cast<std::uint64_t*>(infos + info_bytes_of(r.pages));
+  r.shelves = reinterpret_cast<shelf**>(infos + info_bytes_of(r.pages));
+  r.free_bits = reinterpret_cast<std::uint64_t*>(infos + info_bytes_of(r.pages) + shelf_bytes_of(r.pages));
   r.idle_bits = r.free_bits + (r.pages + 63) / 64;
   r.usable_pages = r.free_hint = 0;
   for (std::size_t i = 0; i < r.pages; ++i) base::set_bit(r.free_bits, i);
@@ -141,7 +146,8 @@ std::size_t page_pool_impl::room() const noexcept {
 bool page_pool_impl::extend_usable(region& r, std::size_t pages) noexcept {
   while (r.usable_pages < pages) {
     const std::size_t step = std::min(usable_step_pages, r.pages - r.usable_pages);
-    const std::size_t info_bytes = base::round_up(step * sizeof(page_info), os::page_bytes());
+    const std::size_t info_bytes = base::round_up(step * sizeof(page_info), os::page_bytes()) +
+                                   shelf_bytes_of(r.usable_pages + step) - shelf_bytes_of(r.usable_pages);
     if (!charge_locked(info_bytes)) return false;
     if (!os::make_usable(r.base + (r.usable_pages << page_shift_), step << page_shift_)) {
       budget_.uncharge(info_bytes);
@@ -257,6 +263,7 @@ void page_pool_impl::put_back(page_info* page) noexcept {
   page->use = page_use::free;
   page->owner = nullptr;
   base::hide(page->base, bytes_per_page());
+  r.shelves[index] = nullptr;
   base::set_bit(r.free_bits, index);
   r.free_hint = std::min(r.free_hint, index);
   if (page->resident_bytes() != 0) {
@@ -269,6 +276,11 @@ void page_pool_impl::put_back(page_info* page) noexcept {
 void page_pool_impl::give(page_info* page) noexcept {
   const std::scoped_lock lock(mutex_);
   put_back(page);
+}
+
+void page_pool_impl::set_shelf(const page_info* page, shelf* s) noexcept {
+  region& r = region_of(page);
+  r.shelves[page - r.infos] = s;
 }
 
 void page_pool_impl::give_run(page_info* first, std::size_t count) noexcept {

@@ -2,9 +2,10 @@
 //
 // page_pool_impl: the page pool behind page_pool.hpp.
 //
-//     region: |page_info x n|free bits|idle bits|       |page 0|page 1|...usable...|...reserved...|
+//     region: |page_info x n|shelf x n|free bits|idle bits|       |page 0|page 1|...usable...|...reserved...|
 //
-// Address space comes in regions, normally one, with an array of page_info beside it. Pages are handed out lowest
+// Address space comes in regions, normally one, with an array of page_info beside it, and one of what every free looks
+// up, the page's shelf: eight of these share a cache line. Pages are handed out lowest
 // address first, so that few OS page tables are needed. A page that comes back keeps what is resident of it ("idle")
 // and is handed out before untouched ones; more than idle_bytes_max of idle memory goes back to the OS, in steps, by
 // trim_some.
@@ -24,11 +25,14 @@
 
 namespace scoot {
 
+struct shelf;
+
 struct region {
   char* base = nullptr;
   std::size_t bytes = 0;
   page_info* infos = nullptr;
-  std::size_t info_bytes = 0;          // of the mapping that holds infos and the two bit arrays
+  shelf** shelves = nullptr;           // of each page in a shelf's hands, null for the others
+  std::size_t info_bytes = 0;          // of the mapping that holds infos, shelves and the two bit arrays
   std::uint64_t* free_bits = nullptr;  // set: in no heap's hands
   std::uint64_t* idle_bits = nullptr;  // set: free, and something of it is resident
   std::size_t pages = 0;
@@ -52,6 +56,7 @@ class page_pool_impl final : public page_pool {
   // A page for a heap, with use and owner still to be set; what is resident of it is charged. Null: no address space.
   [[nodiscard]] page_info* take(bool resident_first) noexcept;
   void give(page_info* page) noexcept;
+  void set_shelf(const page_info* page, shelf* s) noexcept;
 
   // A run of `count` pages side by side; the first one's info. Null: no address space.
   [[nodiscard]] page_info* take_run(std::size_t count) noexcept;
@@ -106,7 +111,7 @@ class page_pool_impl final : public page_pool {
   std::size_t trim_page(page_info* page, std::size_t bytes) noexcept;
   void give_back_tables() noexcept;
   bool charge_locked(std::size_t bytes) noexcept;
-  region& region_of(const page_info* page) noexcept;
+  [[nodiscard]] region& region_of(const page_info* page) noexcept;
 
   const unsigned page_shift_;
   std::atomic<std::size_t> idle_bytes_max_;

@@ -73,7 +73,10 @@ page_info* heap_impl::take_run_of(std::size_t size, work_left* work, const page_
 void* heap_impl::allocate_run(std::uint8_t kind_index, std::size_t size) noexcept {
   const std::size_t usable = base::round_up(size, 16);
   work_left work{move_bytes_max_ + size, 0};
-  if (over_target(size)) keep_target(size, work);
+  if (over_target(size)) {
+    owe(size);
+    keep_target(work);
+  }
   for (int attempt = 0; attempt < charge_attempts_max; ++attempt) {
     const std::size_t room = pool_.room() + pool_.idle_bytes();
     if (room >= usable) {
@@ -104,6 +107,7 @@ void heap_impl::vacate(page_info* page, const page_window& w) noexcept {
   held_ -= page->resident_bytes();
   page->use = page_use::free;
   page->owner = nullptr;
+  pool_.set_shelf(page, nullptr);
 }
 
 // Notes what emptying each page of a region costs.
@@ -265,6 +269,7 @@ page_info* heap_impl::spare_shelf_page(shelf& s, std::uint32_t start, std::uint3
   metadata_bytes_ += s.hole_map_bytes();
   page->use = page_use::shelf;
   page->owner = &s;
+  pool_.set_shelf(page, &s);
   page->hole_map = static_cast<std::uint64_t*>(hole_map);
   page->start = start;
   page->pins = 0;
@@ -328,7 +333,10 @@ bool heap_impl::relocate_run(page_info* from, const page_window& w, work_left& w
 bool heap_impl::move_run(page_info* from, page_info* to) noexcept {
   to->kind = from->kind;
   const verdict answer = call_mover(from->kind, from->base, to->base, from->run_bytes);
-  if (answer == verdict::drop) retire_run(to, {});
+  if (answer == verdict::drop) {
+    retire_run(to, {});
+    count_free(from->run_bytes);
+  }
   if (answer == verdict::keep) blocked_ = stop_reason::refused;
   return answer != verdict::keep;
 }

@@ -12,6 +12,7 @@ void shelf::put_hole(page_info* page, std::uint32_t index) noexcept {
   page->hole_map[word] |= std::uint64_t{1} << (index % 64);
   page->hint_word = std::min(page->hint_word, word);
   ++holes;
+  --taken;
   if (page->holes++ == 0) {
     base::set_bit(hole_pages, page->position);
     hint_word = std::min(hint_word, page->position / 64);
@@ -25,18 +26,19 @@ bool shelf::refill() noexcept {
   std::uint64_t& word = page->hole_map[page->hint_word];
   const char* first = slot_address(page, page->hint_word * 64);
   // The lowest hole goes in last, to be handed out first.
-  void* taken[magazine_slots];
+  void* slots[magazine_slots];
   std::uint32_t count = 0;
   const std::uint32_t wanted = std::max<std::uint32_t>(1, parked_max / 2);
   for (; word != 0 && count < wanted; ++count) {
     const auto bit = static_cast<unsigned>(std::countr_zero(word));
     word &= word - 1;
-    taken[count] = const_cast<char*>(first) + std::size_t{bit} * slot;
+    slots[count] = const_cast<char*>(first) + std::size_t{bit} * slot;
   }
   holes -= count;
+  taken += count;
   page->holes -= count;
   if (page->holes == 0) base::clear_bit(hole_pages, page->position);
-  for (std::uint32_t i = count; i-- > 0;) magazine[parked++] = taken[i];
+  for (std::uint32_t i = count; i-- > 0;) magazine[parked++] = slots[i];
   return true;
 }
 

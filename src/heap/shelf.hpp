@@ -25,21 +25,22 @@
 
 namespace scoot {
 
-struct shelf {
+struct alignas(64) shelf {
   static constexpr unsigned magazine_slots = 30;
 
-  // --- touched by every allocate and free
+  // --- touched by every allocate and free: mostly the first cache line only
   std::uint32_t parked = 0;  // slots in the magazine
   std::uint32_t parked_max = 0;
+  std::uint64_t allocations = 0;  // ever
+  void* magazine[magazine_slots];
+
+  // --- touched when the magazine runs over or empty
   std::uint32_t slot = 0;  // size in bytes
   std::uint8_t kind = 0;
   std::uint8_t size_class = 0;  // low bits, for colouring
   bool movable = false;
   char* bump = nullptr;   // next fresh slot of the top page
   char* limit = nullptr;  // end of what is resident of the top page
-  void* magazine[magazine_slots];
-
-  // --- touched when the magazine runs over or empty
   page_info** pages = nullptr;
   std::uint64_t* hole_pages = nullptr;  // a bit a page, set where it has holes
   std::uint32_t page_count = 0;
@@ -48,8 +49,11 @@ struct shelf {
   std::uint32_t partial = 0;    // pages other than the top with fresh slots
   std::uint32_t hint_word = 0;  // no page with holes in the words of hole_pages before this one
   std::uint32_t page_bytes = 0;
-  std::uint64_t reciprocal = 0;      // ceil(2^40 / slot)
-  std::uint64_t holes = 0;           // over all pages
+  std::uint64_t reciprocal = 0;           // ceil(2^40 / slot)
+  std::uint64_t holes = 0;                // over all pages
+  std::uint64_t taken = 0;                // slots that are live or parked
+  std::uint64_t counted_allocations = 0;  // which the heap has in its counters, see settle()
+  std::uint64_t counted_blocks = 0;
   std::uint64_t lowered = 0;         // bytes its top came down by to keep the target, and did not rise by since
   std::uint64_t lowered_period = 0;  // the heap's period in which it last did
   bool stuck = false;                // nothing more can be moved until something changes
@@ -58,6 +62,7 @@ struct shelf {
   std::uint64_t stuck_unpins = 0;  // the heap's counter when it last anchored or forgot its anchors
   std::uint64_t stuck_frees = 0;   // the heap's counter when a compaction began that found it stuck, all of it
 
+  [[nodiscard]] std::uint64_t blocks() const noexcept { return taken - parked; }
   [[nodiscard]] page_info* top() const noexcept { return page_count == 0 ? nullptr : pages[page_count - 1]; }
   [[nodiscard]] std::uint32_t slot_index(const page_info* page, const void* block) const noexcept {
     const auto offset = static_cast<std::uint64_t>(static_cast<const char*>(block) - page->base) - page->start;
@@ -90,7 +95,8 @@ struct shelf {
   void put_hole(page_info* page, std::uint32_t index) noexcept;
   // Takes a given hole.
   void take_hole(page_info* page, std::uint32_t index) noexcept;
-  // Takes the hole at `index` and those right below it, a word of the hole map at most. Returns how many.
+  // Unmarks the hole at `index` and those right below it, a word of the hole map at most, for the top to come down over
+  // them. Returns how many.
   std::uint32_t take_holes_from(page_info* page, std::uint32_t index) noexcept;
   // Lowers `index` to the next live slot of the page, of which all slots below `index` are live or holes. False if
   // there is none.
@@ -128,6 +134,7 @@ struct shelf {
 inline void shelf::take_hole(page_info* page, std::uint32_t index) noexcept {
   base::clear_bit(page->hole_map, index);
   --holes;
+  ++taken;
   if (--page->holes == 0) base::clear_bit(hole_pages, page->position);
 }
 

@@ -27,9 +27,8 @@ inline constexpr std::size_t size_class_count = 449;
 [[nodiscard]] constexpr std::size_t size_class_of(std::size_t size) noexcept {
   if (size <= small_size_max) return small_size_class_of(size);
   const unsigned exponent = base::log2_floor(size - 1);  // 2^exponent < size <= 2^(exponent + 1)
-  const std::size_t floor = std::size_t{1} << exponent;
-  const std::size_t step = floor / 64;
-  return 256 + (exponent - 10) * 64 + (size - floor + step - 1) / step;
+  const unsigned step_shift = exponent - 6;
+  return 256 + (exponent - 10) * 64 + (((size - 1) >> step_shift) - 64) + 1;
 }
 
 // The largest size of a class.
