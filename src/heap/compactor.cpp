@@ -65,7 +65,7 @@ std::size_t heap_impl::waste_allowed(std::size_t growth) const noexcept {
   const auto target = static_cast<std::size_t>(static_cast<double>(held_ + growth) * waste_target_);
   // In a small heap little memory buys much time: there, a shelf without a hole sends its next block through the
   // kernel.
-  const std::size_t little = std::min(held_ / 8, little_waste_bytes);
+  const std::size_t little = waste_is_ours_ ? std::min(held_ / 8, little_waste_bytes) : 0;
   return std::max({target, tops + std::max(target / 2, waste_bytes_min), little, tolerated_bytes_});
 }
 
