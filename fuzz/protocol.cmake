@@ -8,6 +8,18 @@ if(TARGET scootd_core)
     CORPUS ${CMAKE_CURRENT_SOURCE_DIR}/corpus/protocol)
 
   scoot_fuzz_target(
+    NAME meta_protocol_fuzz
+    SOURCES meta_protocol_fuzz.cpp
+    LIBRARIES scootd_core
+    CORPUS ${CMAKE_CURRENT_SOURCE_DIR}/corpus/meta_protocol)
+
+  scoot_fuzz_target(
+    NAME binary_protocol_fuzz
+    SOURCES binary_protocol_fuzz.cpp
+    LIBRARIES scootd_core
+    CORPUS ${CMAKE_CURRENT_SOURCE_DIR}/corpus/binary_protocol)
+
+  scoot_fuzz_target(
     NAME protocol_session_fuzz
     SOURCES protocol_session_fuzz.cpp
     LIBRARIES scootd_core

@@ -90,8 +90,7 @@ void session::binary_reply(const session_context& with, const binary_request& wh
   response.value_bytes = static_cast<std::uint32_t>(value.size());
   response.cas = cas;
   to = write_binary_header(to, what, response);
-  std::memcpy(to, value.data(), value.size());
-  with.out.finish(to + value.size());
+  with.out.finish(std::copy(value.begin(), value.end(), to));
 }
 
 void session::binary_error(const session_context& with, const binary_request& what, binary_status status) noexcept {

@@ -58,8 +58,8 @@ class stat_lines {
     response.value_bytes = static_cast<std::uint32_t>(value.size());
     write_binary_header(header, *binary_, response);
     out_.append({header, sizeof header});
-    out_.append(name);
-    out_.append(value);
+    if (!name.empty()) out_.append(name);
+    if (!value.empty()) out_.append(value);
   }
 
   response_buffer& out_;
