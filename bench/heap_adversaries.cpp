@@ -30,7 +30,7 @@ namespace {
 
 constexpr std::uint32_t size_min = 16;
 constexpr std::uint32_t robson_size_max = 64U << 10;
-constexpr unsigned samples_a_fill = 32;
+constexpr unsigned samples_a_fill = 8;
 
 template <class T>
 T* map_touched(std::size_t count) {
