@@ -58,7 +58,7 @@ class response_buffer {
 
   void append(std::string_view text) noexcept {
     char* to = room(text.size());
-    if (to == nullptr) return;
+    if (to == nullptr || text.empty()) return;  // an empty text may have no address
     std::memcpy(to, text.data(), text.size());
     end_ += text.size();
   }
