@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// diagnosis: questions to a heap. What is this address?
+// diagnosis: questions to a heap. What is this address? Who pins what, since when, and what does it cost? Which kind
+// holds how much? And the whole heap as JSON for a tool to draw.
 //
 //     stale pointer -> explain() -> "0x7f..40 is in a hole of 304 bytes, kind 'node'; moved from 0x7f..40 to 0x7f..90
 //                                    in compaction 12 by kind 'node', and is there now"
@@ -14,6 +15,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 #include "scoot/export.h"
 #include "scoot/heap.hpp"
@@ -52,5 +54,79 @@ struct explanation {
 // What an address is; any address may be asked about. Cost: a walk over the heap's shelves, and over the blocks of
 // the page if it is one of the large space.
 [[nodiscard]] SCOOT_EXPORT explanation explain(const heap& h, const void* address) noexcept;
+
+// --- Kinds -----------------------------------------------------------------------------------------------------------
+
+struct kind_stats {
+  const char* name = "";
+  std::size_t alignment = 0;
+  bool movable = false;            // has a mover
+  std::size_t blocks = 0;          // live
+  std::size_t live_bytes = 0;      // usable bytes of them
+  std::size_t held_bytes = 0;      // resident on its shelves and in its runs; its chunks of the large space with tags
+  std::size_t hole_bytes = 0;      // in freed slots of its shelves. Holes of the large space are of no kind
+  std::size_t shelves = 0;         // slot sizes in use
+  std::size_t pinned_blocks = 0;   // now
+  std::size_t stranded_bytes = 0;  // by those, see pin_info
+  std::uint64_t blocks_moved = 0;  // ever
+  std::uint64_t bytes_moved = 0;
+  std::uint64_t blocks_dropped = 0;
+  std::uint64_t blocks_kept = 0;  // times its mover answered keep
+};
+
+// The kinds of a heap: their indices are 0 up to here.
+[[nodiscard]] SCOOT_EXPORT std::size_t kind_count(const heap& h) noexcept;
+
+// Cost: a walk over the pages of the heap, over the blocks of the large space, and over the slots of pages with pins.
+[[nodiscard]] SCOOT_EXPORT kind_stats stats_of(const heap& h, kind k) noexcept;
+
+// --- Pins ------------------------------------------------------------------------------------------------------------
+
+// A pinned block.
+struct pin_info {
+  const void* block = nullptr;
+  std::size_t bytes = 0;  // usable
+  kind of;
+  const char* kind_name = "";
+  const char* holder = "";   // what the first of its pins in force gave to heap::pin
+  std::uint32_t pins = 0;    // in force
+  std::uint64_t age_ns = 0;  // of the first of them, to some 17 ms
+  // Bytes of holes that compact() could give back if this pin were gone, and can't because the page stays: those below
+  // it down to the next pin on the page, as far as there are no blocks elsewhere to fill them. A sum over pins says
+  // what all of them cost.
+  std::size_t stranded_bytes = 0;
+};
+
+// Writes those pinned blocks that strand most, the worst first, as many as there is room for. Returns how many pinned
+// blocks there are. Cost: a walk over the pages of the heap and the slots of those with pins.
+SCOOT_EXPORT std::size_t list_pins(const heap& h, std::span<pin_info> room) noexcept;
+
+// What one holder, compared as text, has pinned.
+struct pin_holder {
+  const char* holder = "";
+  std::size_t blocks = 0;
+  std::size_t bytes = 0;
+  std::uint64_t age_ns_max = 0;
+  std::size_t stranded_bytes = 0;
+};
+
+// Writes a line for each holder, the worst first. Returns the lines written; if there are more holders than room, the
+// last line sums up the rest under the name "...". Cost: as list_pins, and a search among the lines for each pin.
+SCOOT_EXPORT std::size_t list_pin_holders(const heap& h, std::span<pin_holder> room) noexcept;
+
+// --- Snapshot --------------------------------------------------------------------------------------------------------
+
+// Takes the next bytes of a snapshot. False: no more is wanted. Must not use the heap.
+using snapshot_sink = bool (*)(void* context, const char* bytes, std::size_t size) noexcept;
+
+struct snapshot_options {
+  std::size_t pages_max = 65536;  // described one by one; the rest is counted
+  std::size_t pins_max = 256;     // up to 256: those that strand most
+};
+
+// Writes the heap as one JSON object in pieces of up to 1 KiB; docs/snapshot.md is its schema. False if the sink asked
+// to stop. Cost: a walk over all pages, blocks of the large space and slots of the pages described.
+SCOOT_EXPORT bool write_snapshot(const heap& h, snapshot_sink sink, void* context,
+                                 const snapshot_options& options = {}) noexcept;
 
 }  // namespace scoot

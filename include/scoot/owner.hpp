@@ -481,16 +481,17 @@ template <relocatable T>
 
 // Keeps the object of an owner at its address while the guard lives. Pins nest. False if there was no memory to note
 // the pin, or the owner is empty: then nothing is pinned. The owner may be moved meanwhile, but its object must not be
-// destroyed before the guard. Cost: a step in the heap's table of pins, twice.
+// destroyed before the guard. `holder` as in heap::pin. Cost: a step in the heap's table of pins, twice.
 class [[nodiscard]] pin_guard {
  public:
   pin_guard() noexcept = default;
   template <class T>
-  explicit pin_guard(const owner<T>& pinned) noexcept {
-    if (pinned) pin(pinned.home().blocks(), reinterpret_cast<std::byte*>(pinned.get()) - detail::object_offset<T>);
+  explicit pin_guard(const owner<T>& pinned, const char* holder = "") noexcept {
+    if (!pinned) return;
+    pin(pinned.home().blocks(), reinterpret_cast<std::byte*>(pinned.get()) - detail::object_offset<T>, holder);
   }
   template <class T>
-  explicit pin_guard(const owner<T[]>& pinned) noexcept : pin_guard(pinned.array_) {}
+  explicit pin_guard(const owner<T[]>& pinned, const char* holder = "") noexcept : pin_guard(pinned.array_, holder) {}
   pin_guard(pin_guard&& other) noexcept : heap_(other.heap_), block_(std::exchange(other.block_, nullptr)) {}
   pin_guard& operator=(pin_guard&& other) noexcept {
     if (this == &other) return *this;
@@ -509,8 +510,8 @@ class [[nodiscard]] pin_guard {
   }
 
  private:
-  void pin(heap& blocks, void* block) noexcept {
-    if (!blocks.pin(block)) return;
+  void pin(heap& blocks, void* block, const char* holder) noexcept {
+    if (!blocks.pin(block, holder)) return;
     heap_ = &blocks;
     block_ = block;
   }

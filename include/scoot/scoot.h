@@ -9,16 +9,15 @@
  * It is page_pool.hpp and heap.hpp in C: read those for how blocks are placed and what is promised about space.
  *
  * What moves blocks, and so invalidates addresses of unpinned blocks of kinds with a mover: scoot_allocate,
- * scoot_compact, scoot_move_everything and, if the budget is full, scoot_heap_add_kind. Nothing else moves anything; scoot_free never does.
- * Ownership: you destroy what you create; heaps before their pool. Destroying a heap frees its blocks and calls no
- * mover. Null is allowed where the comment says so, and nowhere else.
- * Structs: zero-initialise an options struct and set what you need; zero always means the default. Room for later
- * fields is reserved in every struct and must be zero in options (a library too old for a field you set refuses it).
- * Threads: pool functions from any thread; a heap, like a C++ container, from one thread at a time.
- * Failure: exhaustion is NULL, false or an invalid kind; the process is never aborted for it. Misuse (a foreign
- * pointer, a double free, a mover that enters its own heap) aborts with a message in checked builds and is undefined
- * otherwise.
- * Cost beside the C++ API: one more indirect call a move, and some 50 bytes from malloc for each kind and each heap.
+ * scoot_compact, scoot_move_everything and, if the budget is full, scoot_heap_add_kind. Nothing else moves anything;
+ * scoot_free never does. Ownership: you destroy what you create; heaps before their pool. Destroying a heap frees its
+ * blocks and calls no mover. Null is allowed where the comment says so, and nowhere else. Structs: zero-initialise an
+ * options struct and set what you need; zero always means the default. Room for later fields is reserved in every
+ * struct and must be zero in options (a library too old for a field you set refuses it). Threads: pool functions from
+ * any thread; a heap, like a C++ container, from one thread at a time. Failure: exhaustion is NULL, false or an invalid
+ * kind; the process is never aborted for it. Misuse (a foreign pointer, a double free, a mover that enters its own
+ * heap) aborts with a message in checked builds and is undefined otherwise. Cost beside the C++ API: one more indirect
+ * call a move, and some 50 bytes from malloc for each kind and each heap.
  */
 #ifndef SCOOT_SCOOT_H
 #define SCOOT_SCOOT_H
@@ -139,6 +138,9 @@ SCOOT_EXPORT size_t scoot_usable_size(const scoot_heap* heap, const void* block)
 SCOOT_EXPORT bool scoot_pin(scoot_heap* heap, void* block);
 SCOOT_EXPORT void scoot_unpin(scoot_heap* heap, void* block);
 
+/* scoot_pin, and says who pins, for those who ask why memory is stuck; holder must outlive the pin. */
+SCOOT_EXPORT bool scoot_pin_as(scoot_heap* heap, void* block, const char* holder);
+
 /* ---- compaction ------------------------------------------------------------------------------------------------ */
 
 /* How much one compaction may do. */
@@ -208,6 +210,65 @@ typedef struct scoot_stats {
 } scoot_stats;
 
 SCOOT_EXPORT scoot_stats scoot_heap_stats(const scoot_heap* heap);
+
+/* ---- diagnosis ------------------------------------------------------------------------------------------------- */
+/* See diagnosis.hpp. Nothing here moves or allocates; each question walks over what it is about. */
+
+/* What an address lies in. */
+typedef enum scoot_place {
+  SCOOT_FOREIGN = 0,   /* no page of the heap's pool */
+  SCOOT_LIVE = 1,      /* a live block */
+  SCOOT_HOLE = 2,      /* a freed slot, or free memory between blocks */
+  SCOOT_PARKED = 3,    /* a freed slot that is kept at hand */
+  SCOOT_FRESH = 4,     /* memory above what is in use */
+  SCOOT_GAP = 5,       /* beside blocks: rounding, what a page is too small for */
+  SCOOT_IDLE = 6,      /* a page that no heap uses */
+  SCOOT_OTHER_HEAP = 7 /* a page of another heap of the pool */
+} scoot_place;
+
+/* Says of any address what it is, in words: up to room bytes of text with its end, and in checked builds where the
+ * block that was there went. text may be NULL if room is 0. */
+SCOOT_EXPORT scoot_place scoot_explain(const scoot_heap* heap, const void* address, char* text, size_t room);
+
+typedef struct scoot_kind_usage {
+  size_t blocks;         /* live */
+  size_t live_bytes;     /* usable bytes of them */
+  size_t held_bytes;     /* resident on its shelves and in its runs, and its blocks of the large space */
+  size_t hole_bytes;     /* in freed slots of its shelves */
+  size_t shelves;        /* slot sizes in use */
+  size_t pinned_blocks;  /* now */
+  size_t stranded_bytes; /* holes that can't be given back because of those pins */
+  uint64_t blocks_moved; /* ever */
+  uint64_t bytes_moved;
+  uint64_t blocks_dropped;
+  uint64_t blocks_kept; /* times its mover answered SCOOT_KEEP */
+  uint64_t reserved[8];
+} scoot_kind_usage;
+
+/* Zeros for a kind that is not of this heap. */
+SCOOT_EXPORT scoot_kind_usage scoot_kind_stats(const scoot_heap* heap, scoot_kind kind);
+
+/* A pinned block. */
+typedef struct scoot_pin_info {
+  const void* block;
+  size_t bytes;          /* usable */
+  scoot_kind kind;       /* of the block */
+  const char* holder;    /* what the first of its pins in force gave to scoot_pin_as; never NULL */
+  uint32_t pins;         /* in force */
+  uint64_t age_ns;       /* of the first of them, to some 17 ms */
+  size_t stranded_bytes; /* holes that scoot_compact could give back if this pin were gone */
+  size_t reserved[4];
+} scoot_pin_info;
+
+/* Writes those pinned blocks that strand most, the worst first, up to room of them and no more
+ * than 64. Returns how many there are. */
+SCOOT_EXPORT size_t scoot_list_pins(const scoot_heap* heap, scoot_pin_info* pins, size_t room);
+
+/* Takes the next bytes of a snapshot. False: no more is wanted. Must not use the heap. */
+typedef bool (*scoot_sink)(void* context, const char* bytes, size_t size);
+
+/* Writes the heap as a JSON object, for tools to draw (docs/snapshot.md). False if the sink asked to stop. */
+SCOOT_EXPORT bool scoot_write_snapshot(const scoot_heap* heap, scoot_sink sink, void* context);
 
 #ifdef __cplusplus
 }

@@ -5,6 +5,8 @@
 //   SCOOT_CHECK(1, condition, format, ...)   cheap: arguments, states; on in debug builds
 //   SCOOT_CHECK(2, ...)                      costly: whole-structure walks, poison; on in sanitizer builds
 //
+// What the heap does at each level stands in docs/design/diagnosis.md.
+//
 // Level 0 (release) compiles the condition, so that it stays valid code, and does not evaluate it.
 #pragma once
 

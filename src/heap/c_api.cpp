@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <iterator>
 #include <limits>
 #include <memory>
@@ -13,6 +14,7 @@
 #include <utility>
 
 #include "base/check.hpp"
+#include "scoot/diagnosis.hpp"
 #include "scoot/heap.hpp"
 #include "scoot/page_pool.hpp"
 #include "scoot/scoot.h"
@@ -192,6 +194,10 @@ bool scoot_pin(scoot_heap* heap, void* block) { return heap->heap->pin(block); }
 
 void scoot_unpin(scoot_heap* heap, void* block) { heap->heap->unpin(block); }
 
+bool scoot_pin_as(scoot_heap* heap, void* block, const char* holder) {
+  return heap->heap->pin(block, holder != nullptr ? holder : "");
+}
+
 scoot_compaction scoot_compact(scoot_heap* heap, const scoot_effort* effort) {
   const scoot::compaction done = heap->heap->compact(effort != nullptr ? from_c(*effort) : scoot::effort{});
   scoot_compaction result{};
@@ -235,4 +241,59 @@ scoot_stats scoot_heap_stats(const scoot_heap* heap) {
   result.blocks_examined = stats.blocks_examined;
   result.failures = stats.failures;
   return result;
+}
+
+scoot_place scoot_explain(const scoot_heap* heap, const void* address, char* text, size_t room) {
+  const scoot::explanation e = scoot::explain(*heap->heap, address);
+  if (room != 0) {
+    const std::size_t used = std::min(std::strlen(e.text), room - 1);
+    std::memcpy(text, e.text, used);
+    text[used] = 0;
+  }
+  return static_cast<scoot_place>(e.what);
+}
+
+scoot_kind_usage scoot_kind_stats(const scoot_heap* heap, scoot_kind kind) {
+  const scoot::kind_stats stats = scoot::stats_of(*heap->heap, scoot::kind{kind.index});
+  scoot_kind_usage result{};
+  result.blocks = stats.blocks;
+  result.live_bytes = stats.live_bytes;
+  result.held_bytes = stats.held_bytes;
+  result.hole_bytes = stats.hole_bytes;
+  result.shelves = stats.shelves;
+  result.pinned_blocks = stats.pinned_blocks;
+  result.stranded_bytes = stats.stranded_bytes;
+  result.blocks_moved = stats.blocks_moved;
+  result.bytes_moved = stats.bytes_moved;
+  result.blocks_dropped = stats.blocks_dropped;
+  result.blocks_kept = stats.blocks_kept;
+  return result;
+}
+
+size_t scoot_list_pins(const scoot_heap* heap, scoot_pin_info* pins, size_t room) {
+  scoot::pin_info listed[64];
+  const std::size_t count = scoot::list_pins(*heap->heap, {listed, std::min(room, std::size(listed))});
+  for (std::size_t i = 0; i < std::min({count, room, std::size(listed)}); ++i) {
+    pins[i] = scoot_pin_info{};
+    pins[i].block = listed[i].block;
+    pins[i].bytes = listed[i].bytes;
+    pins[i].kind.index = listed[i].of.index;
+    pins[i].holder = listed[i].holder;
+    pins[i].pins = listed[i].pins;
+    pins[i].age_ns = listed[i].age_ns;
+    pins[i].stranded_bytes = listed[i].stranded_bytes;
+  }
+  return count;
+}
+
+bool scoot_write_snapshot(const scoot_heap* heap, scoot_sink sink, void* context) {
+  struct c_sink {
+    scoot_sink sink;
+    void* context;
+  } to{sink, context};
+  const auto pass = [](void* self, const char* bytes, std::size_t size) noexcept {
+    const auto& it = *static_cast<const c_sink*>(self);
+    return it.sink(it.context, bytes, size);
+  };
+  return scoot::write_snapshot(*heap->heap, pass, &to);
 }

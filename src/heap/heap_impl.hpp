@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
 // heap_impl: the heap behind heap.hpp. heap.cpp allocates and frees, compactor.cpp moves, large_blocks.cpp and
-// runs.cpp do both for blocks too big for a shelf, inspect.cpp counts and verifies, explain.cpp answers questions,
-// checked.cpp is what builds with checks do besides.
+// runs.cpp do both for blocks too big for a shelf, inspect.cpp counts and verifies, explain.cpp, profile.cpp and
+// snapshot.cpp answer questions, checked.cpp is what builds with checks do besides.
 //
 // A block is found by its address alone: page_info of its page -> shelf, large space or run. What kind it is of follows
 // from its shelf, its page's list or its run's page_info, so a small block carries no header.
@@ -74,9 +74,15 @@ class heap_impl final : public heap {
 
   // For diagnosis.hpp.
   [[nodiscard]] explanation describe(const void* address) const noexcept;
+  [[nodiscard]] std::size_t kinds() const noexcept { return kind_count_; }
+  [[nodiscard]] kind_stats get_kind_stats(std::uint8_t index) const noexcept;
+  using pin_visitor = void (*)(void* context, const pin_info& pin);
+  void visit_pins(pin_visitor visit, void* context) const noexcept;
   [[nodiscard]] page_pool_impl& get_pool() const noexcept { return pool_; }
 
  private:
+  friend class snapshot_writer;
+
   struct kind_entry {
     kind_options options;
     std::uint64_t blocks_moved = 0;
@@ -241,6 +247,10 @@ class heap_impl final : public heap {
     if constexpr (SCOOT_CHECK_LEVEL >= 1) check_block(block, what);
     return page_of(block);
   }
+
+  // --- profile.cpp
+  void visit_pins_of(const shelf& s, pin_visitor visit, void* context) const noexcept;
+  [[nodiscard]] pin_info pin_info_of(const void* block, std::size_t bytes, std::uint8_t kind_index) const noexcept;
 
   // --- inspect.cpp
   void check_shelf(const shelf& s, std::size_t& resident, std::size_t& live, std::size_t& pins) const noexcept;
