@@ -15,7 +15,6 @@
 
 #include <liburing.h>
 #include <poll.h>
-#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -87,7 +86,6 @@ class uring_loop final : public event_loop {
   io_uring ring_{};
   bool open_ = false;
   io_uring_buf_ring* provided_ = nullptr;
-  std::size_t provided_bytes_ = 0;
   std::unique_ptr<char[]> memory_;
   unsigned short used_[buffers] = {};  // to be given back at the next wait
   unsigned used_count_ = 0;
@@ -99,7 +97,7 @@ class uring_loop final : public event_loop {
 
 uring_loop::~uring_loop() {
   if (open_) io_uring_queue_exit(&ring_);
-  if (provided_ != nullptr) munmap(provided_, provided_bytes_);
+  std::free(provided_);
 }
 
 std::string uring_loop::open() {
@@ -115,12 +113,14 @@ std::string uring_loop::open() {
     return refused("cannot be had", -error);
   }
   open_ = true;
-  provided_bytes_ = buffers * sizeof(io_uring_buf);
-  void* const pages = mmap(nullptr, provided_bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (pages == MAP_FAILED) return refused("no memory", errno);
-  provided_ = static_cast<io_uring_buf_ring*>(pages);
+  // The kernel wants it on OS pages of its own.
+  constexpr std::size_t os_page = 4096;
+  constexpr std::size_t ring_bytes = (buffers * sizeof(io_uring_buf) + os_page - 1) / os_page * os_page;
+  provided_ = static_cast<io_uring_buf_ring*>(std::aligned_alloc(os_page, ring_bytes));
+  if (provided_ == nullptr) return refused("no memory", ENOMEM);
+  std::memset(static_cast<void*>(provided_), 0, ring_bytes);
   io_uring_buf_reg registration{};
-  registration.ring_addr = reinterpret_cast<std::uintptr_t>(pages);
+  registration.ring_addr = reinterpret_cast<std::uintptr_t>(provided_);
   registration.ring_entries = buffers;
   registration.bgid = buffer_group;
   if (const int error = io_uring_register_buf_ring(&ring_, &registration, 0); error < 0) {
