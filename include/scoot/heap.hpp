@@ -91,8 +91,8 @@ struct forecast {
 
 struct heap_options {
   // Ceiling of waste (holes, and resident memory above the tops) as a part of what the heap holds, kept by moving
-  // blocks when an allocation would otherwise make the heap grow. 0: chosen by us (1/128, and up to 1 MiB in heaps of less
-  // than 128 MiB). 1 or more: only the budget forces moves.
+  // blocks when an allocation would otherwise make the heap grow. 0: chosen by us (1/128, and up to 1 MiB in heaps of
+  // less than 128 MiB). 1 or more: only the budget forces moves.
   double waste_target = 0;
   // The most bytes one allocation moves besides what it allocates. Larger blocks are moved by compact(), and by
   // allocations as large.
