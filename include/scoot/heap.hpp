@@ -158,7 +158,9 @@ class SCOOT_EXPORT heap {
   // Invalidates: addresses of unpinned blocks of this heap.
   compaction compact(const effort& e = {}) noexcept;
 
-  // What compact() would gain and cost now. Cost: a pass over the shelves' counters.
+  // What compact() would gain and cost now, if no mover refuses; what pins strand is no gain. Within a fifth, an OS
+  // page for each shelf and two pages, as tests have it. Cost: a pass over the pages' counters, and the slots of those
+  // with pins.
   [[nodiscard]] forecast estimate() const noexcept;
 
   // For tests: moves every unpinned block of a kind with a mover to another address where one is free or can be had.

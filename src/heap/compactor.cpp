@@ -517,6 +517,8 @@ forecast heap_impl::make_forecast() const noexcept {
   std::size_t live = 0;
   std::size_t resident = 0;
   for (const large_page* in : large_.pages()) {
+    const auto stays = [this](const large_block& b) { return kinds_[b.kind]->options.move == nullptr; };
+    if (std::any_of(in->blocks(), in->blocks() + in->count, stays)) continue;
     live += large_space::live_bytes(in);
     resident += in->page->resident_bytes();
   }
@@ -525,6 +527,9 @@ forecast heap_impl::make_forecast() const noexcept {
     f.bytes_to_gain += resident - needed;
     f.bytes_to_move += std::min(live, resident - needed);
   }
+  std::size_t stranded = 0;
+  visit_pins([](void* sum, const pin_info& pin) { *static_cast<std::size_t*>(sum) += pin.stranded_bytes; }, &stranded);
+  f.bytes_to_gain -= std::min(stranded, f.bytes_to_gain);
   f.bytes_to_gain += pool_.idle_bytes();
   return f;
 }
