@@ -54,7 +54,7 @@ inline std::size_t standing_bound(std::size_t live, std::size_t shelves, const p
   const std::size_t target = std::max({live / 127, 64 * kib + shelves * os_page, tolerated});
   const std::size_t tails = live / 16;  // a page has at least 16 slots, and an end too short for one more
   const std::size_t idle = std::max(pool.page_bytes, pool.budget_bytes / 512) + 64 * kib;
-  return live + target + tails + shelves * 8 * os_page + 64 * kib + idle + pool.metadata_bytes;
+  return live + target + target / 4 + tails + shelves * 8 * os_page + 64 * kib + idle + pool.metadata_bytes;
 }
 
 class opponent {
