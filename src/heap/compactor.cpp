@@ -475,7 +475,16 @@ compaction heap_impl::compact_all(const effort& e) noexcept {
       break;
     }
   }
-  for (large_page* page : large_.pages()) trim_large_tail(page);
+  for (std::uint32_t i = 0; i < large_.pages().size();) {
+    large_page* page = large_.pages()[i];
+    spent = spent || !pack_large(page, work);
+    if (page->count == 0) {  // all dropped
+      release_large_page(page);
+      continue;
+    }
+    trim_large_tail(page);
+    ++i;
+  }
   trimmed_bytes_ += pool_.trim_some(~std::size_t{0}, 0);
   compaction c;
   c.bytes_moved = static_cast<std::size_t>(bytes_moved_ - moved);
@@ -522,7 +531,7 @@ forecast heap_impl::make_forecast() const noexcept {
     live += large_space::live_bytes(in);
     resident += in->page->resident_bytes();
   }
-  const std::size_t needed = (live + page_bytes_ - 1) / page_bytes_ * page_bytes_;
+  const std::size_t needed = base::round_up(live, os_page_);
   if (resident > needed) {
     f.bytes_to_gain += resident - needed;
     f.bytes_to_move += std::min(live, resident - needed);

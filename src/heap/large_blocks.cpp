@@ -269,6 +269,33 @@ bool heap_impl::evacuate(work_left& work) noexcept {
   return cleared;
 }
 
+// Moves the last blocks of a page into holes further down, for its end to be given back. False: the work is spent.
+bool heap_impl::pack_large(large_page* in, work_left& work) noexcept {
+  while (in->open && in->count != 0) {
+    const std::uint32_t last = in->count - 1;
+    const large_block b = in->blocks()[last];
+    const std::size_t alignment = std::max(kinds_[b.kind]->options.alignment, large_space::granule);
+    large_space::place to{in, 0, 0};
+    std::uint32_t hole = 0;  // where the one before block to.index begins
+    for (; to.index <= last; ++to.index) {
+      to.begin = static_cast<std::uint32_t>(base::round_up(hole, alignment / large_space::granule));
+      if (to.begin + b.size <= in->blocks()[to.index].begin) break;
+      hole = in->blocks()[to.index].end();
+    }
+    if (to.index > last) break;
+    ++blocks_examined_;
+    if (!may_move(in, b)) {
+      if (blocked_ != stop_reason::refused) blocked_ = stop_reason::pinned;
+      break;
+    }
+    const std::size_t size = b.size * large_space::granule;
+    if (!work.allows(size)) return false;
+    work.spend(size);
+    if (move_large_to(in, last, to) == move_result::stays) break;
+  }
+  return true;
+}
+
 // Gives back what is resident behind the last block of a page of the large space.
 void heap_impl::trim_large_tail(large_page* in) noexcept {
   trim_resident(in->page, in->count == 0 ? 0 : in->blocks()[in->count - 1].end() * large_space::granule);
