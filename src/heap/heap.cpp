@@ -45,6 +45,7 @@ heap_impl::heap_impl(page_pool_impl& pool, const heap_options& options) noexcept
       pins_(pool),
       history_(pool) {
   pool_.heap_added();
+  if constexpr (SCOOT_CHECK_LEVEL >= 1) history_.begin();
   if constexpr (SCOOT_CHECK_LEVEL >= 2) read_environment();
 }
 

@@ -20,12 +20,14 @@ bool covers(const past_move& move, const void* address) noexcept {
 
 move_history::~move_history() { pool_.metadata_free(ring_, bytes()); }
 
+void move_history::begin() noexcept {
+  const std::size_t wanted = std::clamp(pool_.get_budget().limit() / 1024, bytes_min, bytes_max);
+  ring_ = static_cast<past_move*>(pool_.metadata_allocate(wanted));
+  if (ring_ != nullptr) capacity_ = wanted / sizeof(past_move);
+}
+
 void move_history::note(const past_move& move) noexcept {
-  if (noted_++ == 0) {
-    const std::size_t wanted = std::clamp(pool_.get_budget().limit() / 1024, bytes_min, bytes_max);
-    ring_ = static_cast<past_move*>(pool_.metadata_allocate(wanted));
-    if (ring_ != nullptr) capacity_ = wanted / sizeof(past_move);
-  }
+  ++noted_;
   if (capacity_ == 0) return;
   past_move& place = ring_[(noted_ - 1) % capacity_];
   place = move;

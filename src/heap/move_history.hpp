@@ -35,6 +35,10 @@ class move_history {
   move_history(const move_history&) = delete;
   move_history& operator=(const move_history&) = delete;
 
+  // Takes memory for the ring; without it, for want of room in the budget, nothing is remembered. Not at the first
+  // move: then memory would be charged in the middle of a compaction.
+  void begin() noexcept;
+
   // Notes a move; its order is set here.
   void note(const past_move& move) noexcept;
 
