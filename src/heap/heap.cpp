@@ -201,7 +201,7 @@ bool heap_impl::add_shelf_page(shelf& s) noexcept {
   page->start = 0;
   if (page->resident_bytes() == 0) {
     // Shelves begin at different offsets, or their first blocks would share a few cache and TLB sets.
-    const std::size_t colours = page_bytes_ / 16 / colour_bytes;
+    const std::size_t colours = page_bytes_ / 4 / colour_bytes;
     const std::size_t alignment = std::max<std::size_t>(64, kinds_[s.kind]->options.alignment);
     if (s.page_count == 0 && colours != 0) {
       page->start = static_cast<std::uint32_t>(base::round_down(s.size_class % colours * colour_bytes, alignment));
