@@ -95,7 +95,7 @@ def as_root_options():
 class Server:
     """One server process. Use it as a context manager, or through ServerTest.server()."""
 
-    def __init__(self, *options, transport="tcp", nofile=None, bind=True, text=True, tls=None, environment=None):
+    def __init__(self, *options, transport="tcp", nofile=None, bind=True, text=True, tls=None, environment=None, port=None):
         self.text = text  # False: it closes on clients that speak the text protocol
         self.options = [str(option) for option in options]
         self.transport = transport
@@ -104,6 +104,7 @@ class Server:
         self.environment = environment  # added to ours
         self.bind = bind  # False: leave the addresses to the options
         self.process = None
+        self.fixed_port = port  # None: a free one at every start
         self.port = None
         self.path = None
         self.status = None
@@ -130,7 +131,7 @@ class Server:
                 text = self.stderr()
                 self.abandon(remove=False)
                 # Somebody else took the port between our look and the server's.
-                if self.transport != "tcp" or b"in use" not in text or attempt == 4:
+                if self.transport != "tcp" or self.fixed_port or b"in use" not in text or attempt == 4:
                     raise AssertionError(f"{self.command} does not serve; it said: {text!r}") from None
         return self
 
@@ -140,7 +141,7 @@ class Server:
             self.path = os.path.join(self.directory, "socket")
             listen = ["-s", self.path]
         elif self.bind:
-            self.port = free_port()
+            self.port = self.fixed_port or free_port()
             listen = ["-l", "127.0.0.1", "-p", str(self.port)]
         extra = os.environ.get("SCOOT_SERVER_OPTIONS", "").split()
         self.command = [server_path(), *listen, *as_root_options(), *extra, *self.options]
