@@ -14,7 +14,7 @@
 // The program says how to move a block by registering a kind with a mover (see verdict). Without a mover the blocks of
 // a kind stay where they are.
 //
-// What moves blocks, and so invalidates addresses of unpinned blocks of kinds with a mover: allocate, compact,
+// What moves blocks, and so invalidates addresses of unpinned blocks of kinds with a mover: allocate, compact, release,
 // move_everything and add_kind, as their "Invalidates" lines say. Nothing else moves anything. free, in particular,
 // never does. Ownership: the heap owns its blocks; destroying it frees them all without calling a mover. Threads: one
 // thread at a time, like a std container; several heaps may share a pool from several threads. Failure: exhaustion is a
@@ -80,6 +80,27 @@ struct compaction {
   std::size_t blocks_dropped = 0;
   std::size_t blocks_kept = 0;
   std::size_t bytes_given_back = 0;  // to the OS by this call, idle pages of the pool included
+  stop_reason why = stop_reason::nothing_to_gain;
+};
+
+// How the owner of a heap's blocks gives way: frees those that it wants least, about `bytes` of them in usable bytes or
+// as many as it does in one step, and returns how many it freed; 0: it has none to give. Called from release() only,
+// outside any mover, so it may use the heap as its owner always may.
+using evictor = std::size_t (*)(void* context, std::size_t bytes) noexcept;
+
+struct release_options {
+  evictor evict = nullptr;  // null: nothing is evicted but what movers drop
+  void* context = nullptr;  // handed to the evictor
+  effort limit = {};        // bytes moved and time, over all steps
+};
+
+struct release_result {
+  std::size_t bytes_given_back = 0;  // to the OS, idle pages of the pool included
+  std::size_t bytes_evicted = 0;     // usable bytes that the evictor freed
+  std::size_t bytes_moved = 0;
+  std::size_t blocks_dropped = 0;  // by movers
+  // done: as many bytes as asked for, or more, were given back. nothing_to_gain, pinned, refused: neither compaction
+  // nor the evictor has more to give, and why what is wasted stays.
   stop_reason why = stop_reason::nothing_to_gain;
 };
 
@@ -157,6 +178,12 @@ class SCOOT_EXPORT heap {
   // before. What it frees goes to the OS. Returns what was done and why it stopped.
   // Invalidates: addresses of unpinned blocks of this heap.
   compaction compact(const effort& e = {}) noexcept;
+
+  // Gives at least `bytes` back to the OS, as far as there is anything to give: idle pages of the pool first, then by
+  // compaction, which costs no block, and only then by what the owner evicts (or its movers drop), compacted in turn.
+  // Gives back little more than was asked for, but for what movers drop and for the last step.
+  // Invalidates: addresses of unpinned blocks of this heap.
+  release_result release(std::size_t bytes, const release_options& options = {}) noexcept;
 
   // What compact() would gain and cost now, if no mover refuses; what pins strand is no gain. Within a fifth, an OS
   // page for each shelf and two pages, as tests have it. Cost: a pass over the pages' counters, and the slots of those

@@ -9,15 +9,15 @@
  * It is page_pool.hpp and heap.hpp in C: read those for how blocks are placed and what is promised about space.
  *
  * What moves blocks, and so invalidates addresses of unpinned blocks of kinds with a mover: scoot_allocate,
- * scoot_compact, scoot_move_everything and, if the budget is full, scoot_heap_add_kind. Nothing else moves anything;
- * scoot_free never does. Ownership: you destroy what you create; heaps before their pool. Destroying a heap frees its
- * blocks and calls no mover. Null is allowed where the comment says so, and nowhere else. Structs: zero-initialise an
- * options struct and set what you need; zero always means the default. Room for later fields is reserved in every
- * struct and must be zero in options (a library too old for a field you set refuses it). Threads: pool functions from
- * any thread; a heap, like a C++ container, from one thread at a time. Failure: exhaustion is NULL, false or an invalid
- * kind; the process is never aborted for it. Misuse (a foreign pointer, a double free, a mover that enters its own
- * heap) aborts with a message in checked builds and is undefined otherwise. Cost beside the C++ API: one more indirect
- * call a move, and some 50 bytes from malloc for each kind and each heap.
+ * scoot_compact, scoot_release, scoot_move_everything and, if the budget is full, scoot_heap_add_kind. Nothing else
+ * moves anything; scoot_free never does. Ownership: you destroy what you create; heaps before their pool. Destroying a
+ * heap frees its blocks and calls no mover. Null is allowed where the comment says so, and nowhere else. Structs:
+ * zero-initialise an options struct and set what you need; zero always means the default. Room for later fields is
+ * reserved in every struct and must be zero in options (a library too old for a field you set refuses it). Threads:
+ * pool functions from any thread; a heap, like a C++ container, from one thread at a time. Failure: exhaustion is NULL,
+ * false or an invalid kind; the process is never aborted for it. Misuse (a foreign pointer, a double free, a mover that
+ * enters its own heap) aborts with a message in checked builds and is undefined otherwise. Cost beside the C++ API: one
+ * more indirect call a move, and some 50 bytes from malloc for each kind and each heap.
  */
 #ifndef SCOOT_SCOOT_H
 #define SCOOT_SCOOT_H
@@ -178,6 +178,34 @@ typedef struct scoot_forecast {
  * refused or pinned before. What it frees goes to the OS. Returns what was done and why it stopped.
  * Invalidates: addresses of unpinned blocks of this heap. */
 SCOOT_EXPORT scoot_compaction scoot_compact(scoot_heap* heap, const scoot_effort* effort);
+
+/* How the owner of a heap's blocks gives way: frees those that it wants least, about `bytes` of them in usable bytes or
+ * as many as it does in one step, and returns how many it freed; 0: it has none to give. Called from scoot_release
+ * only, outside any mover, so it may use the heap as its owner always may; it must not leave by longjmp or an
+ * exception. */
+typedef size_t (*scoot_evictor)(void* context, size_t bytes);
+
+typedef struct scoot_release_options {
+  scoot_evictor evict; /* NULL: nothing is evicted but what movers drop */
+  void* context;       /* handed to the evictor */
+  scoot_effort limit;  /* bytes moved and time, over all steps */
+  size_t reserved[4];  /* zero */
+} scoot_release_options;
+
+typedef struct scoot_released {
+  size_t bytes_given_back; /* to the OS, idle pages of the pool included */
+  size_t bytes_evicted;    /* usable bytes that the evictor freed */
+  size_t bytes_moved;
+  size_t blocks_dropped; /* by movers */
+  scoot_stop_reason why; /* SCOOT_DONE: as many bytes as asked for, or more; SCOOT_NOTHING_TO_GAIN, SCOOT_PINNED,
+                            SCOOT_REFUSED: there is no more to give, and why what is wasted stays */
+  size_t reserved[4];
+} scoot_released;
+
+/* Gives at least `bytes` back to the OS, as far as there is anything to give: idle pages of the pool first, then by
+ * compaction, and only then by what the owner evicts (or its movers drop). options may be NULL: no evictor, no limit.
+ * Invalidates: addresses of unpinned blocks of this heap. */
+SCOOT_EXPORT scoot_released scoot_release(scoot_heap* heap, size_t bytes, const scoot_release_options* options);
 
 /* What scoot_compact would gain and cost now: an estimate from counters, which calls no mover. */
 SCOOT_EXPORT scoot_forecast scoot_estimate(const scoot_heap* heap);

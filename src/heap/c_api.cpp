@@ -210,6 +210,33 @@ scoot_compaction scoot_compact(scoot_heap* heap, const scoot_effort* effort) {
   return result;
 }
 
+scoot_released scoot_release(scoot_heap* heap, size_t bytes, const scoot_release_options* options) {
+  struct c_evictor {
+    scoot_evictor evict;
+    void* context;
+  } owner{nullptr, nullptr};
+  scoot::release_options wanted;
+  if (options != nullptr) {
+    owner = {options->evict, options->context};
+    wanted.limit = from_c(options->limit);
+  }
+  if (owner.evict != nullptr) {
+    wanted.evict = [](void* self, std::size_t wanted_bytes) noexcept {
+      const auto& it = *static_cast<const c_evictor*>(self);
+      return it.evict(it.context, wanted_bytes);
+    };
+    wanted.context = &owner;
+  }
+  const scoot::release_result done = heap->heap->release(bytes, wanted);
+  scoot_released result{};
+  result.bytes_given_back = done.bytes_given_back;
+  result.bytes_evicted = done.bytes_evicted;
+  result.bytes_moved = done.bytes_moved;
+  result.blocks_dropped = done.blocks_dropped;
+  result.why = to_c(done.why);
+  return result;
+}
+
 scoot_forecast scoot_estimate(const scoot_heap* heap) {
   const scoot::forecast estimated = heap->heap->estimate();
   scoot_forecast result{};

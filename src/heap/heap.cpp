@@ -499,6 +499,9 @@ std::size_t heap::usable_size(const void* block) const noexcept {
 bool heap::pin(void* block, const char* holder) noexcept { return self(*this).pin_block(block, holder); }
 void heap::unpin(void* block) noexcept { self(*this).unpin_block(block); }
 compaction heap::compact(const effort& e) noexcept { return self(*this).compact_all(e); }
+release_result heap::release(std::size_t bytes, const release_options& options) noexcept {
+  return self(*this).release_bytes(bytes, options);
+}
 forecast heap::estimate() const noexcept { return self(*this).make_forecast(); }
 std::size_t heap::move_everything() noexcept { return self(*this).move_all(); }
 heap_stats heap::stats() const noexcept { return self(*this).get_stats(); }

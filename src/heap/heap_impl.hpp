@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 //
 // heap_impl: the heap behind heap.hpp. heap.cpp allocates and frees, compactor.cpp moves, large_blocks.cpp and
-// runs.cpp do both for blocks too big for a shelf, inspect.cpp counts and verifies, explain.cpp, profile.cpp and
-// snapshot.cpp answer questions, checked.cpp is what builds with checks do besides.
+// runs.cpp do both for blocks too big for a shelf, release.cpp asks the owner to evict, inspect.cpp counts and
+// verifies, explain.cpp, profile.cpp and snapshot.cpp answer questions, checked.cpp is what builds with checks do
+// besides.
 //
 // A block is found by its address alone: page_info of its page -> shelf, large space or run. What kind it is of follows
 // from its shelf, its page's list or its run's page_info, so a small block carries no header.
@@ -59,6 +60,7 @@ class heap_impl final : public heap {
   bool pin_block(void* block, const char* holder) noexcept;
   void unpin_block(void* block) noexcept;
   compaction compact_all(const effort& e) noexcept;
+  release_result release_bytes(std::size_t bytes, const release_options& options) noexcept;
   [[nodiscard]] forecast make_forecast() const noexcept;
   std::size_t move_all() noexcept;
   [[nodiscard]] heap_stats get_stats() const noexcept;
@@ -231,6 +233,9 @@ class heap_impl final : public heap {
   void check_dead(const void* memory, std::size_t bytes) const noexcept;
   void place_redzone(void* block, std::size_t bytes) const noexcept;
   void check_redzone(const void* block, std::size_t bytes, const char* what) const noexcept;
+
+  // --- release.cpp
+  std::size_t evict_some(std::size_t bytes, const release_options& options, std::uint64_t deadline_ns) noexcept;
 
   // --- explain.cpp
   struct location {

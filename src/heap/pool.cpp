@@ -286,11 +286,11 @@ void page_pool_impl::set_shelf(const page_info* page, shelf* s) noexcept {
   r.shelves[page - r.infos] = s;
 }
 
-void page_pool_impl::give_run(page_info* first, std::size_t count) noexcept {
+std::size_t page_pool_impl::give_run(page_info* first, std::size_t count) noexcept {
   const std::scoped_lock lock(mutex_);
   for (std::size_t i = 0; i < count; ++i) put_back(first + i);
   // A run is as large as the work of giving it back: at once, unlike single pages.
-  trim_locked(static_cast<std::size_t>(-1), idle_bytes_max_);
+  return trim_locked(static_cast<std::size_t>(-1), idle_bytes_max_);
 }
 
 std::size_t page_pool_impl::trim_page(page_info* page, std::size_t bytes) noexcept {

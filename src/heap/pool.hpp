@@ -60,7 +60,7 @@ class page_pool_impl final : public page_pool {
 
   // A run of `count` pages side by side; the first one's info. Null: no address space.
   [[nodiscard]] page_info* take_run(std::size_t count) noexcept;
-  void give_run(page_info* first, std::size_t count) noexcept;
+  std::size_t give_run(page_info* first, std::size_t count) noexcept;  // returns bytes given back to the OS at once
 
   // For a heap that empties a window of pages, with an entry of `costs` for each page: note_free sets those of free
   // pages to 0. claim takes the pages of 0 cost from `begin` on; false, and nothing taken, if one is not free any more.

@@ -57,7 +57,7 @@ page_info* heap_impl::take_run_of(std::size_t size, work_left* work, const page_
   }
   if (!room) {
     for (std::size_t i = 0; i < count; ++i) held_ -= first[i].resident_bytes();
-    pool_.give_run(first, count);
+    trimmed_bytes_ += pool_.give_run(first, count);
     return nullptr;
   }
   for (std::size_t i = 0; i < count; ++i) {
@@ -96,7 +96,7 @@ void heap_impl::free_run(page_info* first) noexcept {
   count_free(first->run_bytes);
   if (page_info* moved = runs_.remove(first->position)) moved->position = first->position;
   for (std::size_t i = 0; i < count; ++i) held_ -= first[i].resident_bytes();
-  pool_.give_run(first, count);
+  trimmed_bytes_ += pool_.give_run(first, count);
 }
 
 // --- Emptying pages -------------------------------------------------------------------------------------------------

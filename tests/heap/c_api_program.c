@@ -50,6 +50,18 @@ static int check_entries(void) {
   return 0;
 }
 
+/* Frees the first few entries that are left. */
+static size_t evict_entries(void* context, size_t bytes) {
+  size_t freed = 0;
+  for (unsigned i = 0; i < entries && freed < bytes; ++i) {
+    if (table[i] == NULL) continue;
+    freed += scoot_usable_size(context, table[i]);
+    scoot_free(context, table[i]);
+    table[i] = NULL;
+  }
+  return freed;
+}
+
 static int use_heap(scoot_pool* pool, scoot_heap* heap) {
   scoot_kind_options options = {.name = "entry", .move = move_entry, .context = table};
   scoot_kind kind = scoot_heap_add_kind(heap, &options);
@@ -84,6 +96,12 @@ static int use_heap(scoot_pool* pool, scoot_heap* heap) {
   CHECK(scoot_move_everything(heap) > 0);
   CHECK(table[entries - 4] == pinned);
   scoot_unpin(heap, pinned);
+  if (check_entries() != 0) return check_entries();
+
+  scoot_release_options release = {.evict = evict_entries, .context = heap};
+  size_t asked = scoot_pool_stats(pool).held_bytes / 4;
+  scoot_released released = scoot_release(heap, asked, &release);
+  CHECK(released.why == SCOOT_DONE && released.bytes_given_back >= asked && released.bytes_evicted > 0);
   if (check_entries() != 0) return check_entries();
 
   scoot_stats stats = scoot_heap_stats(heap);

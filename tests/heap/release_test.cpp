@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: MIT
+//
+// Goal: release() gives back as many bytes as asked for at the least cost to the program: idle pages, then waste, then
+// what the owner evicts; and says why where it can't. Method: heaps of blocks with a directory that is checked after
+// each release; what the pool holds is compared with before.
+#include <gtest/gtest.h>
+
+#include <cstddef>
+
+#include "directory.hpp"
+#include "scoot/heap.hpp"
+#include "scoot/page_pool.hpp"
+
+namespace scoot::testing {
+namespace {
+
+class release_test : public heap_fixture {
+ protected:
+  void make_full(std::size_t size = 400) {
+    heap_options options;
+    options.waste_target = 1;
+    make(32 * mib, options);
+    for (std::size_t i = 0; i < 16 * mib / size; ++i) ASSERT_GE(blocks.allocate(*h, k, size), 0);
+  }
+
+  // Frees the oldest blocks, in steps of no more than 10.
+  static std::size_t evict_oldest(void* self, std::size_t bytes) noexcept {
+    auto& me = *static_cast<release_test*>(self);
+    ++me.evictor_calls;
+    std::size_t freed = 0;
+    for (int i = 0; i < 10 && freed < bytes; ++me.oldest) {
+      if (me.oldest == me.blocks.at.size()) break;
+      if (me.blocks.at[me.oldest] == nullptr) continue;
+      freed += me.h->usable_size(me.blocks.at[me.oldest]);
+      me.blocks.free(*me.h, me.oldest);
+      ++i;
+    }
+    return freed;
+  }
+  [[nodiscard]] release_options evicting(const effort& limit = {}) { return {&evict_oldest, this, limit}; }
+  [[nodiscard]] std::size_t held() const { return pool->stats().held_bytes; }
+
+  std::size_t oldest = 0;
+  int evictor_calls = 0;
+};
+
+TEST_F(release_test, gives_idle_pages_back_without_moving_or_evicting) {
+  make_full();
+  for (std::size_t i = 0; i < blocks.at.size() / 16; ++i) blocks.free(*h, blocks.at.size() - 1 - i);
+  const std::size_t idle = pool->stats().idle_bytes;
+  ASSERT_GT(idle, 0U);
+  const std::size_t before = held();
+  const release_result r = h->release(idle, evicting());
+  EXPECT_EQ(r.why, stop_reason::done);
+  EXPECT_GE(r.bytes_given_back, idle);
+  EXPECT_EQ(before - held(), r.bytes_given_back);
+  EXPECT_EQ(r.bytes_moved, 0U);
+  EXPECT_EQ(evictor_calls, 0);
+}
+
+TEST_F(release_test, compacts_before_it_evicts) {
+  make_full();
+  thin_out(2);
+  const std::size_t before = held();
+  const release_result r = h->release(4 * mib, evicting());
+  EXPECT_EQ(r.why, stop_reason::done);
+  EXPECT_GE(r.bytes_given_back, 4 * mib);
+  EXPECT_LE(r.bytes_given_back, 4 * mib + mib / 2);
+  EXPECT_EQ(before - held(), r.bytes_given_back);
+  EXPECT_GT(r.bytes_moved, 0U);
+  EXPECT_EQ(evictor_calls, 0);
+  EXPECT_TRUE(blocks.all_intact());
+}
+
+TEST_F(release_test, evicts_what_compaction_cannot_give) {
+  make_full();
+  const std::size_t before = held();
+  const release_result r = h->release(6 * mib, evicting());
+  EXPECT_EQ(r.why, stop_reason::done);
+  EXPECT_GE(r.bytes_given_back, 6 * mib);
+  EXPECT_LE(r.bytes_given_back, 6 * mib + 512 * kib);
+  EXPECT_EQ(before - held(), r.bytes_given_back);
+  EXPECT_GE(r.bytes_evicted, 6 * mib - 512 * kib);
+  EXPECT_LE(r.bytes_evicted, 6 * mib + 512 * kib);
+  EXPECT_TRUE(blocks.all_intact());
+}
+
+TEST_F(release_test, blocks_larger_than_a_shelf_holds_are_released_as_well) {
+  make_full(20000);
+  const std::size_t before = held();
+  const release_result r = h->release(6 * mib, evicting());
+  EXPECT_EQ(r.why, stop_reason::done);
+  EXPECT_GE(before - held(), 6 * mib);
+  EXPECT_TRUE(blocks.all_intact());
+}
+
+TEST_F(release_test, without_an_evictor_it_says_that_there_is_nothing_to_gain) {
+  make_full();
+  thin_out(2);
+  const release_result r = h->release(15 * mib);
+  EXPECT_EQ(r.why, stop_reason::nothing_to_gain);
+  EXPECT_GE(r.bytes_given_back, 7 * mib);
+  EXPECT_EQ(r.bytes_evicted, 0U);
+  EXPECT_TRUE(blocks.all_intact());
+}
+
+TEST_F(release_test, an_evictor_that_runs_dry_ends_it) {
+  make_full();
+  const release_result r = h->release(64 * mib, evicting());
+  EXPECT_EQ(r.why, stop_reason::nothing_to_gain);
+  EXPECT_EQ(h->stats().blocks, 0U);
+  EXPECT_GE(r.bytes_given_back, 15 * mib);
+}
+
+TEST_F(release_test, pinned_waste_is_named_as_the_reason) {
+  make_full();
+  thin_out(4);
+  for (std::byte* block : blocks.at) {
+    if (block == nullptr) continue;
+    ASSERT_TRUE(h->pin(block));
+  }
+  const release_result r = h->release(15 * mib);
+  EXPECT_EQ(r.why, stop_reason::pinned);
+  for (std::byte* block : blocks.at) {
+    if (block != nullptr) h->unpin(block);
+  }
+}
+
+TEST_F(release_test, what_movers_drop_counts) {
+  make_full();
+  thin_out(2);
+  blocks.answer = [](std::uint32_t) { return verdict::drop; };
+  const release_result r = h->release(12 * mib);
+  EXPECT_EQ(r.why, stop_reason::done);
+  EXPECT_GT(r.blocks_dropped, 0U);
+  EXPECT_EQ(r.bytes_moved, 0U);
+  blocks.answer = {};
+  EXPECT_TRUE(blocks.all_intact());
+}
+
+TEST_F(release_test, the_effort_limits_moves_over_all_steps) {
+  make_full();
+  thin_out(2);
+  const release_result r = h->release(7 * mib, evicting({.bytes_max = mib}));
+  EXPECT_EQ(r.why, stop_reason::effort_spent);
+  EXPECT_LE(r.bytes_moved, mib);
+  EXPECT_LT(r.bytes_given_back, 7 * mib);
+  const release_result in_no_time = h->release(7 * mib, evicting({.time_max = std::chrono::nanoseconds(0)}));
+  EXPECT_EQ(in_no_time.why, stop_reason::effort_spent);
+  EXPECT_EQ(evictor_calls, 0);
+  EXPECT_TRUE(blocks.all_intact());
+}
+
+TEST_F(release_test, nothing_asked_for_is_done_at_once) {
+  make_full();
+  const std::size_t before = held();
+  EXPECT_EQ(h->release(0, evicting()).why, stop_reason::done);
+  EXPECT_EQ(held(), before);
+}
+
+}  // namespace
+}  // namespace scoot::testing
