@@ -19,16 +19,17 @@ function(scoot_target_defaults target)
   target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR}/src)
 endfunction()
 
-# scoot_test(NAME name SOURCES file... LIBRARIES target... [LABELS label] [TIMEOUT seconds] [NOT_MOVING pattern])
+# scoot_test(NAME name SOURCES file... LIBRARIES target... [LABELS label] [TIMEOUT seconds] [NOT_MOVING pattern]
+#            [NO_HEAP])
 #
 # A GoogleTest executable whose cases are ctest tests of the given label (default: the name of the folder). The target
 # tests-<label> builds all executables of a label, which is how sanitizer runs build no more than they run.
 #
 # With costly checks it is run once more as a whole, labelled moving, with a heap that moves every block that may move
 # at about every 20th allocation: whoever keeps an address too long is found out. NOT_MOVING, a pattern of GoogleTest,
-# leaves tests out whose very subject is what else moves.
+# leaves tests out whose very subject is what else moves; NO_HEAP spares those that have no heap.
 function(scoot_test)
-  cmake_parse_arguments(PARSE_ARGV 0 arg "" "NAME;LABELS;TIMEOUT;NOT_MOVING" "SOURCES;LIBRARIES")
+  cmake_parse_arguments(PARSE_ARGV 0 arg "NO_HEAP" "NAME;LABELS;TIMEOUT;NOT_MOVING" "SOURCES;LIBRARIES")
   if(arg_UNPARSED_ARGUMENTS)
     message(FATAL_ERROR "scoot_test(${arg_NAME}): unknown arguments ${arg_UNPARSED_ARGUMENTS}")
   endif()
@@ -44,7 +45,7 @@ function(scoot_test)
   target_link_libraries(${arg_NAME} PRIVATE ${arg_LIBRARIES} GTest::gtest GTest::gtest_main)
   gtest_discover_tests(${arg_NAME} DISCOVERY_MODE PRE_TEST PROPERTIES LABELS ${arg_LABELS} TIMEOUT ${arg_TIMEOUT})
   scoot_test_group(${arg_LABELS} ${arg_NAME})
-  if(SCOOT_CHECK_LEVEL GREATER_EQUAL 2)
+  if(SCOOT_CHECK_LEVEL GREATER_EQUAL 2 AND NOT arg_NO_HEAP)
     add_test(NAME ${arg_NAME}.passes_while_everything_moves COMMAND ${arg_NAME} --gtest_brief=1
                                                                    --gtest_filter=-${arg_NOT_MOVING})
     set_tests_properties(${arg_NAME}.passes_while_everything_moves

@@ -17,12 +17,11 @@ std::atomic<std::uint64_t> calls{0};
 std::atomic<std::uint64_t> failing_call{0};
 std::atomic<bool> refusing_reserve{false};
 
-// Counts a call; true if the test seam wants it to fail.
+}  // namespace
+
 bool must_fail() noexcept {
   return calls.fetch_add(1, std::memory_order_relaxed) + 1 == failing_call.load(std::memory_order_relaxed);
 }
-
-}  // namespace
 
 std::size_t page_bytes() noexcept {
   static const std::size_t bytes = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));

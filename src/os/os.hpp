@@ -34,13 +34,17 @@ void unreserve(char* address, std::size_t bytes) noexcept;
 // The same, cheaper, and behind by up to a few milliseconds.
 [[nodiscard]] std::uint64_t coarse_now_ns() noexcept;
 
-// Test seam: the n-th call (1 is the next) of reserve, make_usable or give_back fails, once; 0 stops that.
+// Test seam: the n-th call (1 is the next) of reserve, make_usable, give_back or one of purge.hpp fails, once; 0 stops
+// that.
 void fail_nth_call(std::uint64_t n) noexcept;
 
 // Test seam: from now on, every reserve is refused, or none is: as if address space had run out.
 void refuse_reserve(bool refuse) noexcept;
 
-// Test seam: calls of those three so far.
+// Test seam: calls of those so far.
 [[nodiscard]] std::uint64_t calls_made() noexcept;
+
+// For those functions: counts a call, and says whether it has to fail.
+[[nodiscard]] bool must_fail() noexcept;
 
 }  // namespace scoot::os

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: MIT
+//
+// The public face of purgeable memory, where arguments are checked, and the trial of what the kernel does.
+#include "scoot/purgeable.hpp"
+
+#include <cstring>
+#include <new>
+
+#include "base/bits.hpp"
+#include "base/check.hpp"
+#include "os/os.hpp"
+#include "os/purge.hpp"
+#include "purgeable/region.hpp"
+#include "purgeable/touch.hpp"
+
+namespace scoot {
+
+namespace {
+
+using purging::region;
+
+region& self(purgeable* p) noexcept { return static_cast<region&>(*p); }
+const region& self(const purgeable* p) noexcept { return static_cast<const region&>(*p); }
+
+void check_range([[maybe_unused]] const region& r, [[maybe_unused]] std::uint32_t chunk,
+                 [[maybe_unused]] std::size_t offset, [[maybe_unused]] std::size_t bytes) noexcept {
+  SCOOT_CHECK(1, offset <= r.chunk_size() && bytes <= r.chunk_size() - offset,
+              "%zu bytes from %zu on are not within chunk %u", bytes, offset, chunk);
+}
+
+// Memory that is offered, written to in part, and reclaimed at once: what is left must be what was written.
+purge_support try_out(char* pages, std::size_t count) noexcept {
+  const std::size_t page = os::page_bytes();
+  for (int round = 0; round < 4; ++round) {
+    std::memset(pages, 0x5c, count * page);
+    if (!os::offer(pages, count * page)) return purge_support::refused;
+    const auto word_of = [&](std::size_t i) { return reinterpret_cast<std::uint32_t*>(pages + i * page); };
+    for (std::size_t i = 0; i < count; i += 2) {
+      if (purging::write_back(word_of(i)) != 0x5c5c5c5c) return purge_support::accepted;  // purged already
+    }
+    const bool asked = os::reclaim(pages, count * page);
+    std::size_t gone = 0;
+    for (std::size_t i = 0; i < count; ++i) {
+      const std::uint32_t now = purging::read_word(word_of(i));
+      if (now != 0x5c5c5c5c && (i % 2 == 0 || now != 0)) return purge_support::refused;
+      gone += now == 0 ? 1U : 0U;
+    }
+    if (gone != 0) return purge_support::seen;
+    if (!asked) return purge_support::accepted;
+    // The kernel finds pages by lists that a processor fills a batch at a time: try again with new ones.
+    if (!os::give_back(pages, count * page)) return purge_support::refused;
+  }
+  return purge_support::accepted;
+}
+
+purge_support try_out_once() noexcept {
+  const std::size_t bytes = 16 * os::page_bytes();
+  char* const pages = os::reserve(bytes, os::page_bytes());
+  if (pages == nullptr) return purge_support::refused;
+  os::unlock(pages, bytes);
+  purge_support found = purge_support::refused;
+  if (os::make_usable(pages, bytes) && os::keep_from_children(pages, bytes)) found = try_out(pages, 16);
+  os::unreserve(pages, bytes);
+  return found;
+}
+
+}  // namespace
+
+purge_support purgeable::support() noexcept {
+  static const purge_support found = try_out_once();
+  return found;
+}
+
+std::unique_ptr<purgeable> purgeable::create(const purgeable_options& options) noexcept {
+  const std::size_t chunk = options.chunk_bytes;
+  if (chunk < chunk_bytes_min || chunk < os::page_bytes() || chunk > chunk_bytes_max || (chunk & (chunk - 1)) != 0) {
+    return nullptr;
+  }
+  if (options.bytes_max == 0 || options.bytes_max > SIZE_MAX - chunk) return nullptr;
+  const std::size_t chunks = base::round_up(options.bytes_max, chunk) / chunk;
+  if (chunks >= no_chunk) return nullptr;
+  std::unique_ptr<region> made(new (std::nothrow) region(chunk, static_cast<std::uint32_t>(chunks)));
+  if (made == nullptr || !made->reserve()) return nullptr;
+  return std::unique_ptr<purgeable>(made.release());
+}
+
+void purgeable::operator delete(purgeable* p, std::destroying_delete_t) noexcept {
+  region* const made = &self(p);
+  made->~region();
+  ::operator delete(static_cast<void*>(made));
+}
+
+std::uint32_t purgeable::allocate() noexcept { return self(this).take(); }
+
+void purgeable::free(std::uint32_t chunk) noexcept {
+  region& r = self(this);
+  if (!r.knows(chunk)) {
+    SCOOT_CHECK(1, false, "there is no chunk %u to free", chunk);
+    return;
+  }
+  r.give(chunk);
+}
+
+char* purgeable::data(std::uint32_t chunk) const noexcept {
+  const region& r = self(this);
+  SCOOT_CHECK(1, r.knows(chunk), "there is no chunk %u", chunk);
+  return r.address(chunk);
+}
+
+offer_status purgeable::offer(std::uint32_t chunk, std::size_t bytes) noexcept {
+  region& r = self(this);
+  if (!r.knows(chunk)) return offer_status::absent;
+  check_range(r, chunk, 0, bytes);
+  return r.offer_chunk(chunk, bytes);
+}
+
+presence purgeable::pin(std::uint32_t chunk, std::size_t offset, std::size_t bytes) noexcept {
+  region& r = self(this);
+  if (!r.knows(chunk)) [[unlikely]]
+    return presence::absent;
+  check_range(r, chunk, offset, bytes);
+  return r.add_pin(chunk, offset, bytes);
+}
+
+void purgeable::unpin(std::uint32_t chunk) noexcept {
+  region& r = self(this);
+  SCOOT_CHECK(1, r.knows(chunk) && r.pins_of(chunk) != 0, "chunk %u has no pin to take away", chunk);
+  r.remove_pin(chunk);
+}
+
+presence purgeable::read_if_present(std::uint32_t chunk, std::size_t offset, std::size_t bytes, void* to) noexcept {
+  region& r = self(this);
+  if (!r.knows(chunk)) return presence::absent;
+  check_range(r, chunk, offset, bytes);
+  return r.copy_out(chunk, offset, bytes, to);
+}
+
+chunk_info purgeable::state(std::uint32_t chunk) const noexcept {
+  const region& r = self(this);
+  return r.knows(chunk) ? r.info(chunk) : chunk_info{};
+}
+
+sweep_result purgeable::sweep(std::span<lost_range> lost, std::size_t bytes_max) noexcept {
+  return self(this).sweep_chunks(lost, bytes_max);
+}
+
+purgeable_stats purgeable::stats() const noexcept { return self(this).collect(); }
+
+}  // namespace scoot

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: MIT
+//
+// How memory that the kernel may purge is asked whether it is still there.
+#pragma once
+
+#include <cstdint>
+
+namespace scoot::purging {
+
+// Writes a word back as it is, in one step, and returns it. The page is dirty then, so that the kernel keeps it; zero:
+// it was purged before, and is another page now. Others read the word meanwhile, and it does not change for them.
+//
+// Compilers may turn an addition of a known zero into a load, so this one is hidden from them; and from
+// ThreadSanitizer, which takes any write for a change.
+[[gnu::noinline, gnu::no_sanitize_thread]] inline std::uint32_t write_back(std::uint32_t* word) noexcept {
+#if defined(__x86_64__) || defined(__i386__)
+  std::uint32_t value = 0;
+  asm volatile("lock xaddl %0, %1" : "+r"(value), "+m"(*word) : : "memory", "cc");
+  return value;
+#else
+  std::uint32_t nothing = 0;
+  asm volatile("" : "+r"(nothing));
+  return __atomic_fetch_add(word, nothing, __ATOMIC_SEQ_CST);
+#endif
+}
+
+[[gnu::no_sanitize_thread]] inline std::uint32_t read_word(const std::uint32_t* word) noexcept {
+  return __atomic_load_n(word, __ATOMIC_RELAXED);
+}
+
+}  // namespace scoot::purging
