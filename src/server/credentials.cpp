@@ -3,7 +3,9 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <memory>
+#include <utility>
 
 namespace scoot::server {
 namespace {
@@ -29,7 +31,7 @@ std::string credentials::load(const std::string& path) {
   text.resize(std::fread(text.data(), 1, text.size(), file.get()));
   if (std::ferror(file.get()) != 0) return "cannot read '" + path + "'";
   if (text.size() > file_bytes_max) return "'" + path + "' is larger than 1 MiB";
-  lines_.clear();
+  auto read = std::make_shared<line_list>();
   for (std::string_view rest = text; !rest.empty();) {
     const std::size_t end = std::min(rest.find('\n'), rest.size());
     std::string_view line = rest.substr(0, end);
@@ -37,15 +39,31 @@ std::string credentials::load(const std::string& path) {
     if (!line.empty() && line.back() == '\r') line.remove_suffix(1);
     if (line.empty()) continue;
     if (line.find(':') == std::string_view::npos) return "'" + path + "' has a line without a colon";
-    lines_.emplace_back(line);
+    read->emplace_back(line);
   }
-  return lines_.empty() ? "'" + path + "' names nobody" : std::string{};
+  if (read->empty()) return "'" + path + "' names nobody";
+  const std::lock_guard hold(lock_);
+  lines_ = std::move(read);
+  return {};
+}
+
+void credentials::replace(credentials&& by) noexcept {
+  std::shared_ptr<const line_list> taken = by.lines();
+  const std::lock_guard hold(lock_);
+  lines_.swap(taken);
+}
+
+std::shared_ptr<const credentials::line_list> credentials::lines() const noexcept {
+  const std::lock_guard hold(lock_);
+  return lines_;
 }
 
 bool credentials::check(std::string_view name, std::string_view password) const noexcept {
   if (name.empty() || name.find(':') != std::string_view::npos) return false;
+  const std::shared_ptr<const line_list> known = lines();
+  if (known == nullptr) return false;
   bool found = false;
-  for (const std::string& line : lines_) found |= is_line(line, name, password);
+  for (const std::string& line : *known) found |= is_line(line, name, password);
   return found;
 }
 
@@ -58,6 +76,18 @@ bool credentials::check_plain(std::string_view message) const noexcept {
   std::string_view password = rest.substr(second + 1);
   if (!password.empty() && password.back() == '\0') password.remove_suffix(1);
   return check(rest.substr(0, second), password);
+}
+
+std::string load_users(const server_options& options, credentials& users) {
+  if (!options.auth_file.empty()) {
+    const std::string error = users.load(options.auth_file);
+    return error.empty() ? error : "-Y: " + error;
+  }
+  if (!options.sasl) return {};
+  const char* const path = std::getenv("MEMCACHED_SASL_PWDB");
+  if (path == nullptr) return "-S: MEMCACHED_SASL_PWDB must name a file of lines name:password";
+  const std::string error = users.load(path);
+  return error.empty() ? error : "-S: " + error;
 }
 
 }  // namespace scoot::server

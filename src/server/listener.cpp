@@ -158,10 +158,10 @@ bool listener::watch(event_loop& loop) noexcept {
 // The next connection, or -1 when there is none to be had now.
 int listener::accept_one(event_loop& loop, server_state& state, int socket) noexcept {
   const auto at_limit = [&state] {
-    return state.connections_now.load(std::memory_order_relaxed) >= state.options.connections_max;
+    return state.connections_now.load(std::memory_order_relaxed) >= state.live.connections_max;
   };
   for (;;) {
-    if (!state.options.reject_at_limit && at_limit()) {
+    if (!state.live.reject_at_limit && at_limit()) {
       pause(loop, state);
       return -1;
     }
@@ -178,7 +178,8 @@ int listener::accept_one(event_loop& loop, server_state& state, int socket) noex
       return descriptor;
     }
     state.connections_rejected.fetch_add(1, std::memory_order_relaxed);
-    spdlog::debug("a connection is turned away: {} are open", state.options.connections_max);
+    spdlog::debug("a connection is turned away: {} are open",
+                  state.live.connections_max.load(std::memory_order_relaxed));
     static_cast<void>(send(descriptor, too_many.data(), too_many.size(), MSG_NOSIGNAL));
     close(descriptor);
   }
@@ -197,8 +198,8 @@ void listener::pause(event_loop& loop, server_state& state) noexcept {
 void listener::retry(event_loop& loop, server_state& state) noexcept {
   const auto passed = std::chrono::steady_clock::now() - paused_since_;
   if (!paused_ || passed < std::chrono::milliseconds(retry_ms)) return;
-  if (!state.options.reject_at_limit &&
-      state.connections_now.load(std::memory_order_relaxed) >= state.options.connections_max) {
+  if (!state.live.reject_at_limit &&
+      state.connections_now.load(std::memory_order_relaxed) >= state.live.connections_max) {
     return;
   }
   paused_ = false;

@@ -66,6 +66,22 @@ inline std::size_t size(std::string text, const char* option, std::size_t unit, 
 
 // One argument of -o: memcached's extended options, separated by commas. Refuses by usage_error.
 void parse_extended(std::string_view list, server_options& options);
+// One of them.
+void parse_extended(std::string_view name, const std::string& value, server_options& options);
+// True for those that have an effect here.
+[[nodiscard]] bool is_extended(std::string_view name) noexcept;
+// Lines for the example of a configuration file: each of them with its default.
+[[nodiscard]] std::string extended_example();
+// Calls take(name, value) for each in a list.
+template <class Take>
+void each_extended(std::string_view list, Take&& take) {
+  while (!list.empty()) {
+    const std::string_view one = list.substr(0, list.find(','));
+    list.remove_prefix(one.size() < list.size() ? one.size() + 1 : one.size());
+    const std::string_view name = one.substr(0, one.find('='));
+    if (!name.empty()) take(name, std::string(one.size() > name.size() ? one.substr(name.size() + 1) : ""));
+  }
+}
 // What only all of them together tell.
 void check_extended(const server_options& options);
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <charconv>
 #include <limits>
+#include <memory>
 #include <optional>
 #include <string_view>
 #include <utility>
@@ -12,6 +13,7 @@
 #include "scoot/version.h"
 #include "server/option_values.hpp"
 #include "server/protocol.hpp"
+#include "server/settings_file.hpp"
 
 namespace scoot::server {
 namespace {
@@ -55,13 +57,21 @@ load
                             requests of one connection before others have their turn (default 100)
       --io=HOW              epoll, uring, or auto: io_uring where the kernel has it (default)
 
+log
+      --log-level=LEVEL     trace, debug, info, warn or error (default info)
+      --log-format=FORM     text or json: a JSON object a line (default text)
+      --log-to=WHERE        stderr, journal, syslog, or auto: the journal where standard error leads to it, syslog
+                            with -d, else standard error (default auto)
+  -v, --verbose             one level more (-v: connections turned away, -vv: all connections, commands and responses)
+
 process
+      --config=PATH         read options from this file too; the command line goes before it. SIGHUP reads it again
+      --example-config      print such a file, with every option and its default, and end
   -d, --daemon              run in the background
   -u, --user=NAME           become this user (when started as root)
   -P, --pidfile=PATH        write the process id here
   -r, --enable-coredumps    let a crash leave a core file
   -o, --extended=LIST       memcached's extended options; docs/options.md has a table
-  -v, --verbose             tell about connections (-vv: commands and responses too)
   -h, --help                print this and end
   -V, --version             print the version and end
 )";
@@ -113,15 +123,21 @@ struct raw_options {
   std::string ignored, memory_file;
   bool huge_pages = false, lock_memory = false;
   std::string protocol = "auto";
-  bool help = false, version = false, no_evictions = false, no_cas = false, no_flush = false, no_dump = false;
+  std::string log_level = "info", log_form = "text", log_to = "auto";
+  int verbose = 0;
+  extended_list file_extended;
+  bool help = false, version = false, example = false, no_evictions = false, no_cas = false, no_flush = false,
+       no_dump = false;
   bool protocol_given = false;
 };
 
 void declare(CLI::App& app, raw_options& raw, server_options& options) {
   const auto last = CLI::MultiOptionPolicy::TakeLast;
   app.set_help_flag();
-  app.add_flag("-h,--help", raw.help);
-  app.add_flag("-V,--version", raw.version);
+  app.option_defaults()->always_capture_default();
+  app.add_flag("-h,--help", raw.help)->configurable(false);
+  app.add_flag("-V,--version", raw.version)->configurable(false);
+  app.add_flag("--example-config", raw.example)->configurable(false);
   app.add_option("-p,--port", raw.port)->multi_option_policy(last);
   app.add_option("-U,--udp-port", raw.udp_port)->multi_option_policy(last);
   app.add_option("-s,--unix-socket", options.unix_socket)->multi_option_policy(last);
@@ -143,17 +159,20 @@ void declare(CLI::App& app, raw_options& raw, server_options& options) {
   app.add_option("-R,--max-reqs-per-event", raw.requests)->multi_option_policy(last);
   app.add_flag("-Z,--enable-ssl", options.tls.enabled);
   app.add_flag("-r,--enable-coredumps", options.core_dumps);
-  app.add_flag("-k,--lock-memory", raw.lock_memory);
-  app.add_flag("-L,--enable-largepages", raw.huge_pages);
-  app.add_option("-f,--slab-growth-factor", raw.ignored)->multi_option_policy(last);
-  app.add_option("-n,--slab-min-size", raw.ignored)->multi_option_policy(last);
-  app.add_option("-e,--memory-file", raw.memory_file)->multi_option_policy(last);
+  app.add_flag("-k,--lock-memory", raw.lock_memory)->configurable(false);
+  app.add_flag("-L,--enable-largepages", raw.huge_pages)->configurable(false);
+  app.add_option("-f,--slab-growth-factor", raw.ignored)->multi_option_policy(last)->configurable(false);
+  app.add_option("-n,--slab-min-size", raw.ignored)->multi_option_policy(last)->configurable(false);
+  app.add_option("-e,--memory-file", raw.memory_file)->multi_option_policy(last)->configurable(false);
   app.add_option("-o,--extended", raw.extended)->allow_extra_args(false);
   app.add_option("--io", raw.io)->multi_option_policy(last);
   app.add_flag("-d,--daemon", options.daemonise);
   app.add_option("-u,--user", options.user)->multi_option_policy(last);
   app.add_option("-P,--pidfile", options.pid_file)->multi_option_policy(last);
-  app.add_flag("-v,--verbose", options.verbosity);
+  app.add_flag("-v,--verbose", raw.verbose);
+  app.add_option("--log-level", raw.log_level)->multi_option_policy(last);
+  app.add_option("--log-format", raw.log_form)->multi_option_policy(last);
+  app.add_option("--log-to", raw.log_to)->multi_option_policy(last);
 }
 
 unsigned octal(const std::string& text) {
@@ -162,6 +181,32 @@ unsigned octal(const std::string& text) {
   const auto [at, error] = std::from_chars(text.data(), end, value, 8);
   if (error != std::errc{} || at != end || value > 0777) refuse("-a: '", text, "' is not an octal access mask");
   return value;
+}
+
+// The position of a word in a list of them.
+template <std::size_t Count>
+std::size_t one_of(const std::string& word, const char* option, const std::string_view (&words)[Count]) {
+  const auto* const found = std::find(std::begin(words), std::end(words), word);
+  if (found != std::end(words)) return static_cast<std::size_t>(found - std::begin(words));
+  std::string list;
+  for (const std::string_view one : words) list.append(list.empty() ? "" : ", ").append(one);
+  refuse(option, ": '", word, "' is none of ", list);
+}
+
+void check_log(const raw_options& raw, server_options& options) {
+  constexpr std::string_view levels[] = {"error", "warn", "info", "debug", "trace"};
+  constexpr std::string_view forms[] = {"text", "json"};
+  constexpr std::string_view targets[] = {"auto", "stderr", "journal", "syslog"};
+  const auto level = static_cast<int>(one_of(raw.log_level, "--log-level", levels));
+  options.verbosity = std::min(verbosity_least + level + std::max(raw.verbose, 0), verbosity_most);
+  options.log_as = static_cast<log_form>(one_of(raw.log_form, "--log-format", forms));
+  options.log_to = static_cast<log_target>(one_of(raw.log_to, "--log-to", targets));
+}
+
+// Files that are read again may be so from another working folder.
+std::string absolute(const std::string& path, const std::string& folder) {
+  if (path.empty() || path.front() == '/' || folder.empty()) return path;
+  return folder + "/" + path;
 }
 
 // Names and passwords are asked for in one protocol, so the other must be switched off.
@@ -219,6 +264,8 @@ void check(const raw_options& raw, server_options& options) {
     refuse("-k: memory that is locked could not be given back, and giving it back is the point here");
   if (!raw.memory_file.empty()) refuse("-e: there is no memory file; a restart begins with an empty cache");
   if (raw.huge_pages) refuse("-L: there are no huge pages here; transparent ones are the kernel's own choice");
+  check_log(raw, options);
+  for (const auto& [name, value] : raw.file_extended) parse_extended(name, value, options);
   for (const std::string& list : raw.extended) parse_extended(list, options);
   check_extended(options);
   if (!options.unix_socket.empty()) {
@@ -231,13 +278,31 @@ void check(const raw_options& raw, server_options& options) {
   if (options.listen.empty()) add_addresses("127.0.0.1", text, options);
 }
 
+// Has the file of --config read.
+void read_file(CLI::App& app, raw_options& raw, const std::string& folder) {
+  app.config_formatter(std::make_shared<settings_file>(app, raw.file_extended));
+  app.set_config("--config")->transform([folder](const std::string& path) { return absolute(path, folder); });
+  app.get_config_ptr()->configurable(false);
+  app.allow_config_extras(CLI::config_extras_mode::error);
+}
+
+void note_settings(const CLI::App& app, const raw_options& raw, std::map<std::string, std::string>& settings) {
+  settings = settings_of(app);
+  const auto note = [&settings](std::string_view name, const std::string& value) {
+    if (is_extended(name)) settings[std::string(name)] = value.empty() ? "true" : value;
+  };
+  for (const auto& [name, value] : raw.file_extended) note(name, value);
+  for (const std::string& list : raw.extended) each_extended(list, note);
+}
+
 }  // namespace
 
-parsed_options parse_options(int argc, const char* const* argv) {
+parsed_options parse_options(int argc, const char* const* argv, const std::string& folder) {
   parsed_options result;
   raw_options raw;
   CLI::App app;
   declare(app, raw, result.options);
+  read_file(app, raw, folder);
   try {
     app.parse(argc, argv);
     if (raw.help) {
@@ -248,8 +313,17 @@ parsed_options parse_options(int argc, const char* const* argv) {
       result.text.append("scootd " SCOOT_VERSION " (memcached protocol ").append(protocol_version).append(")\n");
       return result;
     }
+    if (raw.example) {
+      result.text = example_settings(app, help_text);
+      return result;
+    }
     raw.protocol_given = app.count("--protocol") != 0;
     check(raw, result.options);
+    server_options& read = result.options;
+    for (std::string* path : {&read.auth_file, &read.tls.chain_cert, &read.tls.key, &read.tls.ca_cert}) {
+      *path = absolute(*path, folder);
+    }
+    note_settings(app, raw, result.settings);
     result.run = true;
   } catch (const CLI::ParseError& error) {
     result.text = std::string("scootd: ") + error.what() + "\nscootd -h lists the options.\n";

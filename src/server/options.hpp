@@ -2,12 +2,13 @@
 //
 // server_options: the command line of scootd, which is memcached's as far as it makes sense here.
 //
-// parse_options() turns arguments into checked options, or into the text and status to end with. It prints nothing and
-// touches nothing outside. Threads: any.
+// parse_options() turns arguments, and the file that --config names, into checked options, or into the text and status
+// to end with. It prints nothing and changes nothing outside. Threads: any.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -44,6 +45,16 @@ struct tls_options {
 
 enum class protocol_choice : unsigned char { both, ascii, binary };
 
+enum class log_target : unsigned char {
+  automatic,  // the journal if standard error leads there, syslog once in the background, else standard error
+  standard_error,
+  journal,  // standard error, with the levels as systemd takes them
+  syslog,
+};
+enum class log_form : unsigned char { text, json };
+inline constexpr int verbosity_most = 2;    // every command and response
+inline constexpr int verbosity_least = -2;  // errors only
+
 struct server_options {
   std::vector<listen_address> listen;  // empty: none
   std::string unix_socket;             // a path; empty: none
@@ -68,7 +79,9 @@ struct server_options {
   tls_options tls;
   bool core_dumps = false;
   bool daemonise = false;
-  int verbosity = 0;
+  log_target log_to = log_target::automatic;
+  log_form log_as = log_form::text;
+  int verbosity = 0;  // verbosity_least to verbosity_most
   std::string user;
   std::string pid_file;
 };
@@ -78,8 +91,11 @@ struct parsed_options {
   int status = status_ok;
   std::string text;  // help or version (status 0, for standard output), or an error (for standard error)
   server_options options;
+  // What was asked for, by the options' long names and the names of -o, as texts: to compare two readings.
+  std::map<std::string, std::string> settings;
 };
 
-[[nodiscard]] parsed_options parse_options(int argc, const char* const* argv);
+// Relative paths of files that may be read again later are made absolute, from this folder if one is given.
+[[nodiscard]] parsed_options parse_options(int argc, const char* const* argv, const std::string& folder = {});
 
 }  // namespace scoot::server

@@ -48,6 +48,27 @@ constexpr std::string_view without_effect[] = {
     "ssl_wbuf_size",
 };
 
+// Those with an effect: a default or what is to be put there, and what it is.
+struct effect {
+  std::string_view name;
+  std::string_view value;
+  std::string_view what;
+};
+
+constexpr effect effects[] = {
+    {"idle_timeout", "0", "close connections of which nothing was heard for so many seconds (0: none)"},
+    {"maxconns_fast", "true", "connections beyond conn-limit are told so and closed"},
+    {"no_maxconns_fast", "false", "connections beyond conn-limit wait until others end"},
+    {"ssl_chain_cert", "PATH", "TLS: the certificate, with those that sign it"},
+    {"ssl_key", "PATH", "TLS: its key"},
+    {"ssl_keyformat", "PEM", "TLS: of the key; PEM or DER"},
+    {"ssl_ca_cert", "PATH", "TLS: whose clients' certificates are believed"},
+    {"ssl_verify_mode", "0", "TLS: 0: clients need no certificate, 1: one is asked for, 2 and 3: one is required"},
+    {"ssl_ciphers", "LIST", "TLS: ciphers in OpenSSL's words, for TLS 1.2 and older"},
+    {"ssl_min_version", "2", "TLS: the oldest version, 0 to 3 for TLS 1.0 to 1.3"},
+    {"ssl_session_cache", "false", "TLS: sessions can be resumed from the server's memory"},
+};
+
 struct refusal {
   std::string_view name;
   std::string_view reason;
@@ -61,13 +82,6 @@ constexpr refusal refusals[] = {
     {"proxy_arg", "there is no proxy"},
     {"meta_response_old", "meta commands answer as memcached's have since 1.6.10"},
 };
-
-std::string_view cut(std::string_view& rest, char at) {
-  const std::size_t end = std::min(rest.find(at), rest.size());
-  const std::string_view front = rest.substr(0, end);
-  rest.remove_prefix(std::min(end + 1, rest.size()));
-  return front;
-}
 
 unsigned version_minor(const std::string& value) {
   constexpr std::string_view words[] = {"tlsv1.0", "tlsv1.1", "tlsv1.2", "tlsv1.3"};
@@ -100,7 +114,25 @@ bool parse_tls(std::string_view name, const std::string& value, tls_options& tls
   return true;
 }
 
-void parse_one(std::string_view name, const std::string& value, server_options& options) {
+}  // namespace
+
+bool is_extended(std::string_view name) noexcept {
+  const auto same = [name](const effect& one) { return one.name == name; };
+  return std::any_of(std::begin(effects), std::end(effects), same);
+}
+
+std::string extended_example() {
+  std::string out = "\n# ---- options of -o ----\n";
+  for (const effect& one : effects) {
+    out.append("\n# ").append(one.what).append("\n#").append(one.name).append(" = ").append(one.value).append("\n");
+  }
+  return out;
+}
+
+void parse_extended(std::string_view name, const std::string& value, server_options& options) {
+  constexpr std::string_view paths[] = {"ssl_chain_cert", "ssl_key", "ssl_ca_cert", "ssl_ciphers"};
+  const bool needs_value = std::find(std::begin(paths), std::end(paths), name) != std::end(paths);
+  if (needs_value && value.empty()) refuse("-o ", std::string(name), " needs a value");
   if (parse_tls(name, value, options.tls)) return;
   if (name == "idle_timeout") {
     options.idle_timeout_s = static_cast<unsigned>(number(value, "-o idle_timeout", 0, 1'000'000'000));
@@ -118,18 +150,9 @@ void parse_one(std::string_view name, const std::string& value, server_options& 
   }
 }
 
-}  // namespace
-
 void parse_extended(std::string_view list, server_options& options) {
-  while (!list.empty()) {
-    std::string_view value = cut(list, ',');
-    const std::string_view name = cut(value, '=');
-    if (name.empty()) continue;
-    constexpr std::string_view paths[] = {"ssl_chain_cert", "ssl_key", "ssl_ca_cert", "ssl_ciphers"};
-    const bool needs_value = std::find(std::begin(paths), std::end(paths), name) != std::end(paths);
-    if (needs_value && value.empty()) refuse("-o ", std::string(name), " needs a value");
-    parse_one(name, std::string(value), options);
-  }
+  each_extended(list,
+                [&options](std::string_view name, const std::string& value) { parse_extended(name, value, options); });
 }
 
 void check_extended(const server_options& options) {

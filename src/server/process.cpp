@@ -16,6 +16,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <ctime>
 #include <limits>
 #include <string_view>
 
@@ -35,6 +36,11 @@ std::string absolute_path(const std::string& path) {
   std::string result = absolute != nullptr ? absolute : path;
   std::free(absolute);
   return result;
+}
+
+unsigned descriptors_for(unsigned connections, unsigned threads) noexcept {
+  constexpr unsigned besides = 32;  // listeners, loops, mailboxes, standard streams
+  return connections + 4 * threads + besides;
 }
 
 std::string raise_descriptor_limit(unsigned descriptors) {
@@ -155,6 +161,13 @@ void notify_starter(std::string_view state) noexcept {
   static_cast<void>(sendto(descriptor, text, static_cast<std::size_t>(written), MSG_NOSIGNAL,
                            reinterpret_cast<const sockaddr*>(&address), length));
   close(descriptor);
+}
+
+void tell_starter_of_reload() noexcept {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  const long long us = static_cast<long long>(now.tv_sec) * 1'000'000 + now.tv_nsec / 1000;
+  notify_starter("RELOADING=1\nMONOTONIC_USEC=" + std::to_string(us));
 }
 
 pid_file::~pid_file() {

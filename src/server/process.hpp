@@ -25,6 +25,8 @@ struct account {
 
 // Makes room for that many descriptors.
 [[nodiscard]] std::string raise_descriptor_limit(unsigned descriptors);
+// How many a server with so many connections needs.
+[[nodiscard]] unsigned descriptors_for(unsigned connections, unsigned threads) noexcept;
 
 // Lets a crash leave a core file as large as may be.
 [[nodiscard]] std::string allow_core_dumps();
@@ -54,6 +56,9 @@ class background {
 
 // Tells whoever started us how we are, if that is wanted (NOTIFY_SOCKET of systemd): "READY=1", "STOPPING=1".
 void notify_starter(std::string_view state) noexcept;
+
+// Tells it that options are read again; "READY=1" follows.
+void tell_starter_of_reload() noexcept;
 
 // A file with our process id, removed when this goes.
 class pid_file {

@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include <csignal>
-#include <cstdlib>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -19,13 +18,13 @@
 #include "server/listener.hpp"
 #include "server/log.hpp"
 #include "server/process.hpp"
+#include "server/reload.hpp"
 #include "server/tls.hpp"
 #include "server/worker.hpp"
 
 namespace scoot::server {
 namespace {
 
-constexpr unsigned descriptors_besides = 32;  // listeners, loops, mailboxes, standard streams
 constexpr double mebibyte = 1024.0 * 1024.0;
 
 // SIGTERM, SIGINT and SIGHUP as something to read; blocked for all threads started later.
@@ -57,7 +56,7 @@ void tell_start(const server_options& options, const listener& doors) {
 
 // Accepts until a signal comes. Connections go to the workers in turn.
 void accept_until_signalled(server_state& state, listener& doors, event_loop& loop, int signals,
-                            std::vector<std::unique_ptr<worker>>& workers) {
+                            std::vector<std::unique_ptr<worker>>& workers, reloader& settings) {
   std::size_t next = 0;
   for (;;) {
     loop.wait(doors.paused() ? listener::retry_ms : -1);
@@ -72,7 +71,10 @@ void accept_until_signalled(server_state& state, listener& doors, event_loop& lo
       signalfd_siginfo which{};
       if (read(signals, &which, sizeof which) == static_cast<ssize_t>(sizeof which)) {
         if (which.ssi_signo == SIGHUP) {
-          static_cast<void>(state.refresh_certificates());
+          tell_starter_of_reload();
+          settings.reload();
+          for (const std::unique_ptr<worker>& one : workers) one->wake();
+          notify_starter("READY=1");
           continue;
         }
         spdlog::info("scootd ends on {}", which.ssi_signo == SIGTERM ? "SIGTERM" : "SIGINT");
@@ -83,19 +85,9 @@ void accept_until_signalled(server_state& state, listener& doors, event_loop& lo
   }
 }
 
-std::string load_users(const server_options& options, credentials& users) {
-  if (!options.auth_file.empty()) {
-    const std::string error = users.load(options.auth_file);
-    return error.empty() ? error : "-Y: " + error;
-  }
-  if (!options.sasl) return {};
-  const char* const path = std::getenv("MEMCACHED_SASL_PWDB");
-  if (path == nullptr) return "-S: MEMCACHED_SASL_PWDB must name a file of lines name:password";
-  const std::string error = users.load(path);
-  return error.empty() ? error : "-S: " + error;
-}
-
-int serve(const server_options& options, listener& doors, background& parent, int signals) {
+int serve(const parsed_options& parsed, const settings_reader& read_again, listener& doors, background& parent,
+          int signals) {
+  const server_options& options = parsed.options;
   cache_options cache_wants;
   cache_wants.budget_bytes = options.memory_bytes;
   cache_wants.item_bytes_max = options.item_bytes_max;
@@ -126,21 +118,24 @@ int serve(const server_options& options, listener& doors, background& parent, in
   }
   tell_start(options, doors);
   spdlog::debug("the workers wait with {}", workers.front()->uses_uring() ? "io_uring" : "epoll");
+  if (options.daemonise) log_from_background(options);
   parent.report(status_ok);
   notify_starter("READY=1");
-  accept_until_signalled(state, doors, loop, signals, workers);
+  reloader settings(state, users, parsed, read_again);
+  accept_until_signalled(state, doors, loop, signals, workers, settings);
   notify_starter("STOPPING=1");
   for (const std::unique_ptr<worker>& one : workers) one->stop();
   return status_ok;
 }
 
-int start(const server_options& options, background& parent) {
+int start(const parsed_options& parsed, const settings_reader& read_again, background& parent) {
+  const server_options& options = parsed.options;
   account who;
   listener doors;
   if (options.core_dumps) {
     if (std::string error = allow_core_dumps(); !error.empty()) return give_up(error, status_os);
   }
-  if (std::string error = raise_descriptor_limit(options.connections_max + 4 * options.threads + descriptors_besides);
+  if (std::string error = raise_descriptor_limit(descriptors_for(options.connections_max, options.threads));
       !error.empty()) {
     return give_up(error, status_os);
   }
@@ -159,17 +154,17 @@ int start(const server_options& options, background& parent) {
   if (std::string error = become(who); !error.empty()) return give_up(error, status_os);
   const int signals = end_signals();
   if (signals < 0) return give_up("cannot watch for signals", status_os);
-  const int status = serve(options, doors, parent, signals);
+  const int status = serve(parsed, read_again, doors, parent, signals);
   close(signals);
   return status;
 }
 
 }  // namespace
 
-int run_server(const server_options& options) {
-  start_log(options.verbosity);
+int run_server(const parsed_options& parsed, const settings_reader& read_again) {
+  start_log(parsed.options);
   background parent;
-  const int status = start(options, parent);
+  const int status = start(parsed, read_again, parent);
   if (status != status_ok) parent.report(status);
   return status;
 }

@@ -5,11 +5,16 @@
 // Whoever starts it with -d learns from the exit status whether it came up: the parent waits for that.
 #pragma once
 
+#include <functional>
+
 #include "server/options.hpp"
 
 namespace scoot::server {
 
+// Reads command line and configuration file again, for SIGHUP.
+using settings_reader = std::function<parsed_options()>;
+
 // Runs until SIGTERM or SIGINT. Returns the exit status; errors are told on standard error.
-[[nodiscard]] int run_server(const server_options& options);
+[[nodiscard]] int run_server(const parsed_options& parsed, const settings_reader& read_again);
 
 }  // namespace scoot::server

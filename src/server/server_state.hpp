@@ -55,12 +55,27 @@ struct worker_totals {
   std::uint64_t meta_commands = 0;
 };
 
+// What a reload may change, as of now.
+struct live_settings {
+  explicit live_settings(const server_options& options) noexcept { take(options); }
+  void take(const server_options& options) noexcept;
+
+  std::atomic<unsigned> connections_max;
+  std::atomic<unsigned> requests_per_event;
+  std::atomic<unsigned> idle_timeout_s;
+  std::atomic<bool> reject_at_limit;
+  std::atomic<bool> dump_enabled;
+  std::atomic<bool> flush_enabled;
+  std::atomic<bool> shutdown_command;
+};
+
 class server_state {
  public:
   server_state(cache& the_items, const server_options& the_options);
 
   cache& items;
-  const server_options& options;
+  const server_options& options;  // as of the start
+  live_settings live;
   const std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
   std::atomic<int> verbosity;
 
@@ -77,6 +92,8 @@ class server_state {
   tls_context* tls = nullptr;  // set before the first connection; not owned
   // Reads certificate and key again. False, and no change, if they are not good or there is no TLS.
   [[nodiscard]] bool refresh_certificates() noexcept;
+  void set_tls_settings(const tls_options& wanted);  // which it does by, from then on
+  [[nodiscard]] tls_options tls_settings() const;
 
   std::atomic<std::uint64_t> auth_commands{0};
   std::atomic<std::uint64_t> auth_errors{0};
@@ -99,6 +116,9 @@ class server_state {
   // Counters belong to their workers, so a reset notes where they stood instead of clearing them.
   mutable std::mutex reset_lock_;
   worker_totals at_reset_;
+
+  mutable std::mutex tls_lock_;
+  tls_options tls_settings_;
 };
 
 // Answers `stats` with these arguments, its last line included; to a binary request if there is one. False, and nothing

@@ -185,8 +185,8 @@ session::step session::execute(const session_context& with, const request& what,
       break;
     }
     case verb::flush_all:
-      if (with.state.options.flush_enabled) flush(with, what.exptime > 0 ? expiry_of(what.exptime, items.now()) : 0);
-      reply(with, with.state.options.flush_enabled ? "OK\r\n" : "CLIENT_ERROR flush_all not allowed\r\n");
+      if (with.state.live.flush_enabled) flush(with, what.exptime > 0 ? expiry_of(what.exptime, items.now()) : 0);
+      reply(with, with.state.live.flush_enabled ? "OK\r\n" : "CLIENT_ERROR flush_all not allowed\r\n");
       break;
     case verb::verbosity:
       set_verbosity(with, what.number);
@@ -442,7 +442,7 @@ void session::set_verbosity(const session_context& with, std::uint64_t level) no
 
 session::step session::shut_down(const session_context& with, std::string_view how) noexcept {
   const std::string_view mode = next_key(how);
-  if (!with.state.options.shutdown_command) {
+  if (!with.state.live.shutdown_command) {
     reply(with, "ERROR: shutdown not enabled\r\n");
   } else if (mode.empty() || mode == "graceful") {
     with.state.shut_down();

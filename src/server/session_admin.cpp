@@ -156,7 +156,7 @@ session::step session::run_stats(const session_context& with, std::string_view a
   }
   const std::string_view class_word = next_key(rest), limit_word = next_key(rest);
   const auto number = read_unsigned(class_word), limit = read_unsigned(limit_word);
-  if (!with.state.options.dump_enabled) {
+  if (!with.state.live.dump_enabled) {
     reply(with, "CLIENT_ERROR stats cachedump not allowed\r\n");
   } else if (limit_word.empty()) {
     reply(with, "CLIENT_ERROR bad command line\r\n");
@@ -183,7 +183,7 @@ session::step session::run_lru_crawler(const session_context& with, std::string_
     reply(with, "ERROR failed to stop lru crawler thread\r\n");
   } else if (value.empty() || !next_key(arguments).empty()) {
     reply(with, reply_error);
-  } else if (dumps && !with.state.options.dump_enabled) {
+  } else if (dumps && !with.state.live.dump_enabled) {
     reply(with, word == "metadump" ? "ERROR metadump not allowed\r\n" : "ERROR key dump not allowed\r\n");
   } else if (dumps || word == "crawl") {
     const classes which = read_classes(value);

@@ -159,7 +159,7 @@ session::step session::binary_execute(const session_context& with, const binary_
       binary_arithmetic(with, what);
       break;
     case binary_verb::flush:
-      if (!with.state.options.flush_enabled) {
+      if (!with.state.live.flush_enabled) {
         binary_error(with, what, binary_status::unauthorised);
         break;
       }

@@ -76,7 +76,7 @@ void write_server(const server_state& state, stat_lines& to) noexcept {
   to.add("pointer_size", 8 * sizeof(void*));
   to.add_time("rusage_user", usage.ru_utime);
   to.add_time("rusage_system", usage.ru_stime);
-  to.add("max_connections", state.options.connections_max);
+  to.add("max_connections", state.live.connections_max.load(std::memory_order_relaxed));
   const std::uint64_t connections = state.connections_now.load(std::memory_order_relaxed);
   to.add("curr_connections", connections);
   to.add("total_connections", state.connections_total.load(std::memory_order_relaxed));
@@ -159,6 +159,7 @@ void write_tls_settings(const tls_options& o, stat_lines& to) noexcept {
 
 void write_settings(const server_state& state, stat_lines& to) noexcept {
   const server_options& o = state.options;
+  const live_settings& now = state.live;
   const cache_stats c = state.items.stats();
   std::string_view interface = "NULL";
   std::string_view port = "0";
@@ -169,19 +170,19 @@ void write_settings(const server_state& state, stat_lines& to) noexcept {
   std::array<char, 8> mask{};
   std::snprintf(mask.data(), mask.size(), "%o", o.unix_mask);
   to.add("maxbytes", c.budget_bytes);
-  to.add("maxconns", o.connections_max);
+  to.add("maxconns", now.connections_max.load(std::memory_order_relaxed));
   to.add("tcpport", port);
   to.add("udpport", 0);
   to.add("inter", interface);
-  to.add("verbosity", static_cast<std::uint64_t>(state.verbosity.load(std::memory_order_relaxed)));
+  to.add("verbosity", static_cast<std::uint64_t>(std::max(state.verbosity.load(std::memory_order_relaxed), 0)));
   to.add("oldest", state.flushed_at.load(std::memory_order_relaxed));
   to.add("evictions", o.evict ? "on" : "off");
   to.add("domain_socket", o.unix_socket.empty() ? "NULL" : o.unix_socket);
   to.add("umask", mask.data());
-  to.add("shutdown_command", o.shutdown_command ? "yes" : "no");
+  to.add("shutdown_command", now.shutdown_command ? "yes" : "no");
   to.add("num_threads", o.threads);
   to.add("detail_enabled", "no");
-  to.add("reqs_per_event", o.requests_per_event);
+  to.add("reqs_per_event", now.requests_per_event.load(std::memory_order_relaxed));
   to.add("cas_enabled", o.cas ? "yes" : "no");
   to.add("tcp_backlog", static_cast<std::uint64_t>(o.backlog));
   to.add("binding_protocol", o.protocol == protocol_choice::both    ? "auto-negotiate"
@@ -190,11 +191,11 @@ void write_settings(const server_state& state, stat_lines& to) noexcept {
   to.add("auth_enabled_sasl", o.sasl ? "yes" : "no");
   to.add("auth_enabled_ascii", o.auth_file.empty() ? "no" : o.auth_file);
   to.add("item_size_max", o.item_bytes_max);
-  to.add("maxconns_fast", o.reject_at_limit ? "yes" : "no");
-  to.add("flush_enabled", o.flush_enabled ? "yes" : "no");
-  to.add("dump_enabled", o.dump_enabled ? "yes" : "no");
-  to.add("idle_timeout", o.idle_timeout_s);
-  write_tls_settings(o.tls, to);
+  to.add("maxconns_fast", now.reject_at_limit ? "yes" : "no");
+  to.add("flush_enabled", now.flush_enabled ? "yes" : "no");
+  to.add("dump_enabled", now.dump_enabled ? "yes" : "no");
+  to.add("idle_timeout", now.idle_timeout_s.load(std::memory_order_relaxed));
+  write_tls_settings(state.tls_settings(), to);
 }
 
 void write_items(const server_state& state, stat_lines& to) noexcept {
@@ -279,7 +280,32 @@ worker_totals operator-(const worker_totals& a, const worker_totals& b) noexcept
 }  // namespace
 
 server_state::server_state(cache& the_items, const server_options& the_options)
-    : items(the_items), options(the_options), verbosity(the_options.verbosity), counters(the_options.threads) {}
+    : items(the_items),
+      options(the_options),
+      live(the_options),
+      verbosity(the_options.verbosity),
+      counters(the_options.threads),
+      tls_settings_(the_options.tls) {}
+
+void live_settings::take(const server_options& options) noexcept {
+  connections_max.store(options.connections_max, std::memory_order_relaxed);
+  requests_per_event.store(options.requests_per_event, std::memory_order_relaxed);
+  idle_timeout_s.store(options.idle_timeout_s, std::memory_order_relaxed);
+  reject_at_limit.store(options.reject_at_limit, std::memory_order_relaxed);
+  dump_enabled.store(options.dump_enabled, std::memory_order_relaxed);
+  flush_enabled.store(options.flush_enabled, std::memory_order_relaxed);
+  shutdown_command.store(options.shutdown_command, std::memory_order_relaxed);
+}
+
+void server_state::set_tls_settings(const tls_options& wanted) {
+  const std::lock_guard hold(tls_lock_);
+  tls_settings_ = wanted;
+}
+
+tls_options server_state::tls_settings() const {
+  const std::lock_guard hold(tls_lock_);
+  return tls_settings_;
+}
 
 std::uint32_t server_state::uptime_s() const noexcept {
   const auto up = std::chrono::steady_clock::now() - started;

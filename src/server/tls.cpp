@@ -149,7 +149,7 @@ std::unique_ptr<tls_stream> tls_context::accept(int descriptor) const noexcept {
 
 bool server_state::refresh_certificates() noexcept {
   if (tls == nullptr) return false;
-  const std::string error = tls->load(options.tls);
+  const std::string error = tls->load(tls_settings());
   if (error.empty()) {
     spdlog::info("certificate and key are read again");
   } else {

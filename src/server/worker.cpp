@@ -13,7 +13,7 @@ namespace scoot::server {
 worker::worker(server_state& state, worker_counters& counters)
     : state_(state),
       read_buffer_(new char[read_bytes_max]),
-      context_{{state, counters, out_}, read_buffer_.get(), read_bytes_max, state.options.requests_per_event} {}
+      context_{{state, counters, out_}, read_buffer_.get(), read_bytes_max, state.live.requests_per_event} {}
 
 std::string worker::start() {
   std::string error;
@@ -42,6 +42,8 @@ void worker::stop() noexcept {
   mailbox_event_ = -1;
 }
 
+void worker::wake() noexcept { eventfd_write(mailbox_event_, 1); }
+
 void worker::hand_over(int descriptor, bool tls) noexcept {
   {
     const std::lock_guard hold(mailbox_lock_);
@@ -54,7 +56,8 @@ void worker::run(std::promise<bool> started) noexcept {
   const bool entered = loop_->enter();
   started.set_value(entered);
   while (entered && !stopped_) {
-    const bool idle_end = state_.options.idle_timeout_s > 0;
+    take_settings();
+    const bool idle_end = idle_timeout_s_ > 0;
     loop_->wait(!ready_.empty() ? 0 : idle_end ? 1000 : -1);
     if (idle_end) now_s_ = state_.uptime_s();
     while (const loop_event* event = loop_->next()) handle(*event);
@@ -65,6 +68,18 @@ void worker::run(std::promise<bool> started) noexcept {
   }
   while (!connections_.empty()) forget(*connections_.back());
   if (entered) loop_->wait(0);  // lets go of their sockets, which a loop that receives holds
+}
+
+// A timeout that is new counts from now on, since before nobody noted when something was heard.
+void worker::take_settings() noexcept {
+  context_.commands_per_turn = state_.live.requests_per_event.load(std::memory_order_relaxed);
+  const std::uint32_t timeout = state_.live.idle_timeout_s.load(std::memory_order_relaxed);
+  if (timeout == idle_timeout_s_) return;
+  if (idle_timeout_s_ == 0) {
+    now_s_ = state_.uptime_s();
+    for (const std::unique_ptr<connection>& c : connections_) c->active_s = now_s_;
+  }
+  idle_timeout_s_ = timeout;
 }
 
 void worker::handle(const loop_event& event) noexcept {
@@ -144,7 +159,7 @@ void worker::end_idle() noexcept {
   idle_looked_at_ = now_s_;
   for (std::size_t i = connections_.size(); i-- > 0;) {  // the last takes the place of one that goes
     connection& c = *connections_[i];
-    if (c.waiting_for == connection::state::ready || now_s_ - c.active_s < state_.options.idle_timeout_s) continue;
+    if (c.waiting_for == connection::state::ready || now_s_ - c.active_s < idle_timeout_s_) continue;
     state_.idle_kicks.fetch_add(1, std::memory_order_relaxed);
     forget(c);
   }

@@ -37,6 +37,7 @@ class worker {
   // What it waits with, once started.
   [[nodiscard]] bool uses_uring() const noexcept { return loop_->receives(); }
   void stop() noexcept;
+  void wake() noexcept;  // settings may have changed
 
   // Gives a connected, non-blocking socket to the worker, which closes it in the end and then lowers
   // server_state::connections_now. With tls, server_state::tls makes a stream for it.
@@ -51,6 +52,7 @@ class worker {
   void run(std::promise<bool> started) noexcept;
   void take_mail() noexcept;
   void adopt(const arrival& from) noexcept;
+  void take_settings() noexcept;
   void end_idle() noexcept;
   [[nodiscard]] interest wanted_in(const connection& c, connection::state s) const noexcept;
   void handle(const loop_event& event) noexcept;
@@ -66,6 +68,7 @@ class worker {
   std::vector<connection*> ready_;  // those whose turn was over
   std::vector<connection*> turn_;   // of this round
 
+  std::uint32_t idle_timeout_s_ = 0;  // of this round; 0: none
   std::uint32_t now_s_ = 0;           // of this round, if connections can be idle for too long
   std::uint32_t idle_looked_at_ = 0;  // when they were looked for
 

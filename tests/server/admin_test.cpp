@@ -89,7 +89,7 @@ TEST(admin, sizes_are_counted_in_turns) {
 
 TEST(admin, dumps_can_be_switched_off) {
   session_world world;
-  world.options.dump_enabled = false;
+  world.state.live.dump_enabled = false;
   dialogue client(world);
   EXPECT_EQ(client.say("lru_crawler metadump all\r\nlru_crawler mgdump all\r\nstats cachedump 1 1\r\n"),
             "ERROR metadump not allowed\r\nERROR key dump not allowed\r\nCLIENT_ERROR stats cachedump not allowed\r\n");

@@ -329,11 +329,11 @@ TEST(text_session, asks_who_one_is) {
 TEST(text_session, commands_that_are_switched_off_say_so) {
   session_world world;
   dialogue client(world);
-  world.options.flush_enabled = false;
+  world.state.live.flush_enabled = false;
   world.options.cas = false;
   EXPECT_EQ(client.say("set k 0 0 1\r\na\r\nflush_all\r\ngets k\r\nmg k c\r\nms k 1 c\r\nb\r\n"),
             "STORED\r\nCLIENT_ERROR flush_all not allowed\r\nVALUE k 0 1 0\r\na\r\nEND\r\nHD c0\r\nHD c0\r\n");
-  world.options.shutdown_command = true;
+  world.state.live.shutdown_command = true;
   world.state.shut_down = []() noexcept {};
   EXPECT_EQ(client.say("shutdown nonsense\r\n"), "CLIENT_ERROR invalid shutdown mode\r\n");
   EXPECT_EQ(client.say("shutdown graceful\r\n"), "");

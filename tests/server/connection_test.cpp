@@ -264,7 +264,7 @@ std::string ask(int client, const std::string& text, std::size_t bytes) {
 }
 
 TEST_P(worker_test, serves_many_connections_that_pipeline_beyond_their_turn) {
-  world_.options.requests_per_event = 3;
+  world_.state.live.requests_per_event = 3;
   worker w(world_.state, world_.state.counters.front());
   ASSERT_EQ(w.start(), "");
   std::string asked;
@@ -311,7 +311,7 @@ TEST_P(worker_test, closes_its_connections_when_stopped) {
 }
 
 TEST_P(worker_test, answers_all_that_was_asked_before_the_client_closed_its_half) {
-  world_.options.requests_per_event = 7;
+  world_.state.live.requests_per_event = 7;
   worker w(world_.state, world_.state.counters.front());
   ASSERT_EQ(w.start(), "");
   const std::string value(50000, 'v');

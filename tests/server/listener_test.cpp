@@ -133,7 +133,7 @@ TEST_F(listener_test, takes_the_place_of_a_dead_socket_but_of_nothing_else) {
 
 TEST_F(listener_test, turns_away_connections_above_the_limit_with_a_word) {
   world_.options.unix_socket = path_;
-  world_.options.connections_max = 2;
+  world_.state.live.connections_max = 2;
   listener doors;
   ASSERT_EQ(doors.open(world_.options), "");
   for (int i = 0; i < 3; ++i) connect_unix();
