@@ -24,11 +24,13 @@
 #include "allocators.hpp"
 #include "clock.hpp"
 #include "heap_table.hpp"
-#include "histogram.hpp"
 #include "process_memory.hpp"
 #include "random.hpp"
+#include "tools/histogram.hpp"
 
 namespace bench {
+
+using tools::histogram;
 
 enum class counting : unsigned char {
   peak_only,  // samples count for the peak only: the heap is being filled or emptied

@@ -17,10 +17,12 @@
 #include <string_view>
 #include <vector>
 
-#include "histogram.hpp"
 #include "random.hpp"
+#include "tools/histogram.hpp"
 
 namespace bench {
+
+using tools::histogram;
 
 inline constexpr std::size_t load_key_bytes = 32;
 

@@ -9,10 +9,13 @@
 #include <vector>
 
 #include "policy_generator.hpp"
-#include "policy_trace.hpp"
 #include "report.hpp"
+#include "tools/request_trace.hpp"
 
 namespace bench {
+
+using tools::request_trace_options;
+using tools::trace_format;
 
 struct policy_bench_options {
   std::vector<std::string> files;  // traces

@@ -18,9 +18,13 @@
 #include <string>
 #include <vector>
 
-#include "policy_trace.hpp"
+#include "tools/request_trace.hpp"
 
 namespace bench {
+
+using tools::cache_operation;
+using tools::request_trace;
+using tools::trace_request;
 
 struct cluster_statistics {
   std::string name;

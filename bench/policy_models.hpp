@@ -12,9 +12,13 @@
 #include <string>
 #include <vector>
 
-#include "policy_trace.hpp"
+#include "tools/request_trace.hpp"
 
 namespace bench {
+
+using tools::cache_operation;
+using tools::request_trace;
+using tools::trace_request;
 
 class replayed_cache {
  public:

@@ -13,6 +13,9 @@ install(
 if(TARGET scootd)
   install(TARGETS scootd)
 endif()
+if(TARGET scoot_command)
+  install(TARGETS scoot_command)
+endif()
 
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/scoot)
 install(EXPORT scootTargets NAMESPACE scoot:: DESTINATION ${package_dir})

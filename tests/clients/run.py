@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: MIT
 """Runs the end-to-end tests: real clients against a real server.
 
-    run.py [--server PATH] [--options "OPTION ..."] [--list] [--require] [-v] [filter ...]
+    run.py [--server PATH] [--scoot PATH] [--options "OPTION ..."] [--list] [--require] [-v] [filter ...]
 
-The server is --server, else $SCOOT_SERVER, else the newest scootd under build/. A filter is a part of a test's name as
+The server is --server, else $SCOOT_SERVER, else the newest scootd under build/; the command `scoot` is --scoot, else
+$SCOOT_COMMAND, else the one built with the server. A filter is a part of a test's name as
 --list prints it. --require (or SCOOT_REQUIRE_CLIENTS=1) makes a missing client a failure where it else is a skip. Ends
 with 0 if all passed, 1 if one failed or none ran, 77 if all that were asked for were skipped.
 """
@@ -43,6 +44,7 @@ def tests_of(suite):
 def main():
     parser = argparse.ArgumentParser(description="End-to-end tests of scootd with real clients.")
     parser.add_argument("--server", help="the program under test")
+    parser.add_argument("--scoot", help="the command scoot")
     parser.add_argument("--options", help="given to every server before the options of its test, as --options=--io=epoll")
     parser.add_argument("--list", action="store_true", help="print the tests' names and end")
     parser.add_argument("--require", action="store_true", help="a missing client is a failure, not a skip")
@@ -54,6 +56,8 @@ def main():
     if not server:
         parser.error("no scootd found: build it, or give --server")
     os.environ["SCOOT_SERVER"] = os.path.abspath(server)
+    if arguments.scoot:
+        os.environ["SCOOT_COMMAND"] = os.path.abspath(arguments.scoot)
     if arguments.options:
         os.environ["SCOOT_SERVER_OPTIONS"] = arguments.options
     if arguments.require:

@@ -8,7 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 
-namespace bench {
+namespace tools {
 
 class histogram {
  public:
@@ -52,4 +52,4 @@ class histogram {
   std::uint64_t max_ = 0;
 };
 
-}  // namespace bench
+}  // namespace tools

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "policy_trace.hpp"
+#include "request_trace.hpp"
 
 #include <algorithm>
 #include <charconv>
@@ -8,7 +8,7 @@
 #include <string_view>
 #include <unordered_map>
 
-namespace bench {
+namespace tools {
 namespace {
 
 constexpr std::uint32_t key_bytes_min = 10;  // room for any number of an object
@@ -295,4 +295,4 @@ bool read_request_trace(const std::string& path, const request_trace_options& op
   return true;
 }
 
-}  // namespace bench
+}  // namespace tools

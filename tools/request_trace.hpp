@@ -16,7 +16,7 @@
 #include <string>
 #include <vector>
 
-namespace bench {
+namespace tools {
 
 enum class cache_operation : std::uint8_t { get, set, add, replace, extend, count, remove };
 
@@ -54,4 +54,4 @@ struct request_trace_options {
 // Sets objects and payload_bytes from the requests.
 void summarise_requests(request_trace& t);
 
-}  // namespace bench
+}  // namespace tools
