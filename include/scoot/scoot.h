@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * scoot.h: the relocating heap for C programs (C11).
+ * scoot.h: the relocating heap and purgeable memory for C programs (C11).
  *
  *     scoot_pool  pages under one budget; shared by heaps, from any thread
  *        `-- scoot_heap  blocks, in kinds; one thread at a time
@@ -297,6 +297,133 @@ typedef bool (*scoot_sink)(void* context, const char* bytes, size_t size);
 
 /* Writes the heap as a JSON object, for tools to draw (docs/snapshot.md). False if the sink asked to stop. */
 SCOOT_EXPORT bool scoot_write_snapshot(const scoot_heap* heap, scoot_sink sink, void* context);
+
+/* ---- purgeable memory ------------------------------------------------------------------------------------------ */
+/* purgeable.hpp in C: read there what it is, when content is lost and who may call what. All from any thread. */
+
+typedef struct scoot_purgeable scoot_purgeable; /* a region of chunks that the kernel may purge once they are offered */
+
+#define SCOOT_NO_CHUNK UINT32_C(0xffffffff)
+
+typedef struct scoot_purgeable_options {
+  size_t chunk_bytes; /* a power of two, from an OS page or 16 KiB up to 16 MiB; 0: 64 KiB */
+  size_t bytes_max;   /* of all chunks together, rounded up to whole ones; required */
+  size_t reserved[6]; /* zero */
+} scoot_purgeable_options;
+
+/* What this machine does with memory that is offered. */
+typedef enum scoot_purge_support {
+  SCOOT_PURGE_REFUSED = 0,  /* every offer is refused, and memory is simply kept */
+  SCOOT_PURGE_ACCEPTED = 1, /* it takes offers; whether it purges could not be tried out */
+  SCOOT_PURGE_SEEN = 2      /* it takes offers and purges */
+} scoot_purge_support;
+
+typedef enum scoot_chunk_state {
+  SCOOT_CHUNK_FREE = 0,
+  SCOOT_CHUNK_KEPT = 1,
+  SCOOT_CHUNK_OFFERED = 2,       /* nothing of it is known to be purged */
+  SCOOT_CHUNK_PARTLY_PURGED = 3, /* some of its pages are known to be purged */
+  SCOOT_CHUNK_PURGED = 4         /* all of them are */
+} scoot_chunk_state;
+
+typedef enum scoot_offer_status {
+  SCOOT_OFFER_MADE = 0,
+  SCOOT_OFFER_PINNED = 1,  /* somebody holds a pin, or reads: try again later */
+  SCOOT_OFFER_REFUSED = 2, /* by the kernel: nothing has changed */
+  SCOOT_OFFER_ABSENT = 3   /* the chunk is not allocated */
+} scoot_offer_status;
+
+typedef enum scoot_presence {
+  SCOOT_PRESENT = 0,      /* the bytes are there, as they were offered */
+  SCOOT_LOST = 1,         /* some of them were purged */
+  SCOOT_ABSENT = 2,       /* the chunk is not allocated */
+  SCOOT_TOO_MANY_PINS = 3 /* it has 131072 pins */
+} scoot_presence;
+
+typedef struct scoot_chunk_info {
+  scoot_chunk_state state;
+  uint32_t pins;        /* in force */
+  size_t offered_bytes; /* in OS pages */
+  size_t touched_bytes; /* of these, what pins made ours again, until the chunk is offered again */
+  size_t purged_bytes;  /* of these, known to be purged */
+  size_t lost_bytes;    /* of these, what did not consist of zeros */
+  size_t reserved[2];
+} scoot_chunk_info;
+
+/* Bytes of a chunk that were lost, in whole OS pages. */
+typedef struct scoot_lost_range {
+  uint32_t chunk;
+  uint32_t offset;
+  uint32_t bytes;
+} scoot_lost_range;
+
+typedef struct scoot_sweep {
+  size_t ranges;         /* written */
+  size_t bytes_examined; /* of offered chunks */
+  size_t bytes_purged;   /* found to be purged by this sweep */
+  bool complete;         /* it came to the last chunk, and the next one begins with the first */
+  size_t reserved[2];
+} scoot_sweep;
+
+typedef struct scoot_purgeable_usage {
+  size_t chunk_bytes;
+  size_t chunks_max;
+  size_t chunks;                 /* allocated */
+  size_t offered_chunks;         /* of these, offered, purged ones included */
+  size_t kept_bytes;             /* in chunks that are not offered */
+  size_t offered_bytes;          /* offered, in OS pages */
+  size_t touched_bytes;          /* of these, what pins made ours again */
+  size_t purged_bytes;           /* of these, known to be purged */
+  size_t resident_offered_bytes; /* the rest: the kernel's to take, as of the last sweep */
+  size_t pins;                   /* in force */
+  uint64_t pins_ever;            /* and reads; modulo 2^40 a chunk */
+  uint64_t offers;               /* ever */
+  uint64_t offers_refused;       /* by the kernel, ever */
+  uint64_t purged_pages;         /* OS pages found purged, ever */
+  uint64_t lost_pages;           /* of these, what did not consist of zeros */
+  uint64_t lost_accesses;        /* pins and reads that were answered SCOOT_LOST, ever */
+  size_t metadata_bytes;         /* not purgeable; resident only where chunks were allocated */
+  size_t page_bytes;             /* the size of an OS page */
+  uint64_t reserved[6];
+} scoot_purgeable_usage;
+
+/* What the kernel does, tried out once in each process. */
+SCOOT_EXPORT scoot_purge_support scoot_purgeable_support(void);
+
+/* A region. NULL if options is NULL or out of range, or the OS refuses the address space. */
+SCOOT_EXPORT scoot_purgeable* scoot_purgeable_create(const scoot_purgeable_options* options);
+
+/* Gives everything back to the OS. No pins may be left. NULL is ignored. */
+SCOOT_EXPORT void scoot_purgeable_destroy(scoot_purgeable* region);
+
+/* A chunk, kept and zero-filled; SCOOT_NO_CHUNK if all are in use or the OS refuses. */
+SCOOT_EXPORT uint32_t scoot_chunk_allocate(scoot_purgeable* region);
+
+/* Gives an allocated chunk's memory back to the OS at once or, if it is pinned, with its last pin. */
+SCOOT_EXPORT void scoot_chunk_free(scoot_purgeable* region, uint32_t chunk);
+
+/* Where a chunk begins: constant. To be written to while it is kept. */
+SCOOT_EXPORT void* scoot_chunk_data(const scoot_purgeable* region, uint32_t chunk);
+
+/* Offers the first `bytes` of a chunk, rounded up to OS pages, to the kernel; its content must not change any more. */
+SCOOT_EXPORT scoot_offer_status scoot_chunk_offer(scoot_purgeable* region, uint32_t chunk, size_t bytes);
+
+/* SCOOT_PRESENT: the bytes stay where and as they are until scoot_chunk_unpin. Otherwise nothing is pinned. */
+SCOOT_EXPORT scoot_presence scoot_chunk_pin(scoot_purgeable* region, uint32_t chunk, size_t offset, size_t bytes);
+SCOOT_EXPORT void scoot_chunk_unpin(scoot_purgeable* region, uint32_t chunk);
+
+/* Copies bytes out of a chunk to `to`; what was copied is undefined unless the answer is SCOOT_PRESENT. */
+SCOOT_EXPORT scoot_presence scoot_chunk_read_if_present(scoot_purgeable* region, uint32_t chunk, size_t offset,
+                                                        size_t bytes, void* to);
+
+SCOOT_EXPORT scoot_chunk_info scoot_chunk_get_info(const scoot_purgeable* region, uint32_t chunk);
+
+/* Looks for purged pages in the next chunks, at most bytes_max of offered memory, and writes up to `room` ranges of
+ * what was lost, each once. `lost` may be NULL if room is 0. */
+SCOOT_EXPORT scoot_sweep scoot_purgeable_sweep(scoot_purgeable* region, scoot_lost_range* lost, size_t room,
+                                               size_t bytes_max);
+
+SCOOT_EXPORT scoot_purgeable_usage scoot_purgeable_stats(const scoot_purgeable* region);
 
 #ifdef __cplusplus
 }

@@ -24,12 +24,12 @@ std::size_t metadata_size(std::uint32_t chunks, std::size_t pages) noexcept {
 
 }  // namespace
 
-region::region(std::size_t chunk_bytes, std::uint32_t chunks) noexcept
+region::region(std::size_t chunk_bytes, std::uint32_t chunks, purge_support support) noexcept
     : chunk_bytes_(chunk_bytes),
       page_bytes_(os::page_bytes()),
       pages_(chunk_bytes / os::page_bytes()),
       chunks_max_(chunks),
-      purging_(support() != purge_support::refused) {}
+      purging_(support != purge_support::refused) {}
 
 bool region::reserve() noexcept {
   const std::size_t bytes = chunks_max_ * chunk_bytes_;
@@ -173,7 +173,11 @@ void region::forget_touches(std::uint32_t chunk) noexcept {
   note* const notes = notes_of(chunk);
   const std::uint32_t pages = r.offered_pages.load(std::memory_order_relaxed);
   for (std::uint32_t page = 0; page < pages; ++page) {
-    notes[page].store(untouched(notes[page].load(std::memory_order_relaxed)), std::memory_order_relaxed);
+    const std::uint16_t was = notes[page].load(std::memory_order_relaxed);
+    if ((was & note_touched) == 0) continue;
+    // What was swapped out since is dropped by an offer: have it brought in.
+    (void)read_word(reinterpret_cast<const std::uint32_t*>(address(chunk) + page * page_bytes_));
+    notes[page].store(untouched(was), std::memory_order_relaxed);
   }
   touched_pages_.fetch_sub(r.touched_pages.exchange(0, std::memory_order_relaxed), std::memory_order_relaxed);
 }

@@ -87,7 +87,7 @@ static_assert(sizeof(chunk_record) == 64);
 
 class region final : public purgeable {
  public:
-  region(std::size_t chunk_bytes, std::uint32_t chunks) noexcept;
+  region(std::size_t chunk_bytes, std::uint32_t chunks, purge_support support) noexcept;
   ~region();
 
   // Address space for chunks and metadata. False: refused.

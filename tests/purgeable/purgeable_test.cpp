@@ -29,6 +29,7 @@ class purgeable_chunk : public purgeable_test {
     copy.assign(bytes, 'x');
     return region->read_if_present(chunk, offset, bytes, copy.data());
   }
+  const one_processor here;
   const std::size_t page = os::page_bytes();
   const std::size_t pages = chunk_bytes / os::page_bytes();
   std::unique_ptr<purgeable> region;

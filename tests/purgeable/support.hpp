@@ -4,6 +4,7 @@
 #pragma once
 
 #include <gtest/gtest.h>
+#include <sched.h>
 
 #include <cstdint>
 #include <cstring>
@@ -55,6 +56,28 @@ inline bool intact(const char* data, std::size_t offset, std::size_t bytes, std:
 inline void purge(const purgeable& region, std::uint32_t chunk, std::size_t bytes) {
   for (int i = 0; i < 3; ++i) (void)os::reclaim(region.data(chunk), bytes);
 }
+
+// Stays on one processor: the kernel puts pages on its lists in batches that each processor has for itself, and reclaim
+// that is asked for finds only those of the processor it is asked on.
+class one_processor {
+ public:
+  one_processor() {
+    if (sched_getaffinity(0, sizeof before_, &before_) != 0) return;
+    cpu_set_t here;
+    CPU_ZERO(&here);
+    CPU_SET(static_cast<unsigned>(sched_getcpu()), &here);
+    moved_ = sched_setaffinity(0, sizeof here, &here) == 0;
+  }
+  one_processor(const one_processor&) = delete;
+  one_processor& operator=(const one_processor&) = delete;
+  ~one_processor() {
+    if (moved_) (void)sched_setaffinity(0, sizeof before_, &before_);
+  }
+
+ private:
+  cpu_set_t before_{};
+  bool moved_ = false;
+};
 
 // Most tests need a kernel that purges when it is asked to.
 class purgeable_test : public ::testing::Test {
