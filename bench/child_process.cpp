@@ -115,7 +115,8 @@ server_process& server_process::operator=(server_process&& other) noexcept {
   return *this;
 }
 
-bool server_process::start(const std::vector<std::string>& argv, int core, const std::string& log) {
+bool server_process::start(const std::vector<std::string>& argv, int core, const std::string& log,
+                           const std::function<bool()>& prepare) {
   kill_now();
   std::vector<std::string> copy = argv;
   const std::vector<char*> argv_pointers = pointers(copy);
@@ -133,6 +134,7 @@ bool server_process::start(const std::vector<std::string>& argv, int core, const
       dup2(out, STDOUT_FILENO);
       dup2(out, STDERR_FILENO);
     }
+    if (prepare && !prepare()) _exit(126);
     execvp(argv_pointers[0], argv_pointers.data());
     _exit(127);
   }
@@ -168,6 +170,96 @@ bool server_process::stop() noexcept {
   }
   process_ = -1;
   return ended && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+bool role_process::start(const std::vector<std::string>& arguments, const std::function<bool()>& prepare) {
+  kill_now();
+  std::vector<std::string> argv = {"scoot-bench", "--child"};
+  argv.insert(argv.end(), arguments.begin(), arguments.end());
+  const std::vector<char*> argv_pointers = pointers(argv);
+  int to[2], from[2];
+  if (pipe2(to, O_CLOEXEC) != 0) return false;
+  if (pipe2(from, O_CLOEXEC) != 0) {
+    close(to[0]);
+    close(to[1]);
+    return false;
+  }
+  process_ = fork();
+  if (process_ == 0) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    dup2(to[0], STDIN_FILENO);
+    dup2(from[1], STDOUT_FILENO);
+    if (prepare && !prepare()) _exit(126);
+    execv("/proc/self/exe", argv_pointers.data());
+    _exit(127);
+  }
+  close(to[0]);
+  close(from[1]);
+  in_ = to[1];
+  out_ = from[0];
+  return process_ > 0;
+}
+
+bool role_process::tell(const std::string& line) noexcept {
+  const std::string text = line + "\n";  // less than a pipe takes at once
+  return in_ >= 0 && write(in_, text.data(), text.size()) == static_cast<ssize_t>(text.size());
+}
+
+bool role_process::hear(std::string& line, int timeout_ms) {
+  const std::uint64_t deadline = wall_ns() + static_cast<std::uint64_t>(timeout_ms) * 1'000'000U;
+  for (;;) {
+    const std::size_t end = buffer_.find('\n');
+    if (end != std::string::npos) {
+      line = buffer_.substr(0, end);
+      buffer_.erase(0, end + 1);
+      return true;
+    }
+    const std::uint64_t now = wall_ns();
+    if (out_ < 0 || now >= deadline) return false;
+    pollfd p{out_, POLLIN, 0};
+    const int ready = poll(&p, 1, static_cast<int>((deadline - now) / 1'000'000U) + 1);
+    if (ready < 0 && errno != EINTR) return false;
+    if (ready <= 0) continue;
+    char bytes[4096];
+    const ssize_t n = read(out_, bytes, sizeof bytes);
+    if (n == 0) return false;
+    if (n > 0) buffer_.append(bytes, static_cast<std::size_t>(n));
+  }
+}
+
+bool role_process::running() const noexcept {
+  if (process_ <= 0) return false;
+  siginfo_t ended{};
+  return waitid(P_PID, static_cast<id_t>(process_), &ended, WEXITED | WNOHANG | WNOWAIT) == 0 && ended.si_pid == 0;
+}
+
+int role_process::end(std::vector<std::string>& lines, int timeout_ms) {
+  if (process_ <= 0) return -1;
+  close(std::exchange(in_, -1));
+  const std::uint64_t deadline = wall_ns() + static_cast<std::uint64_t>(timeout_ms) * 1'000'000U;
+  std::string line;
+  while (wall_ns() < deadline && hear(line, timeout_ms)) lines.push_back(line);
+  int status = 0;
+  pid_t ended = 0;
+  while ((ended = waitpid(process_, &status, WNOHANG)) == 0 && wall_ns() < deadline) usleep(500);
+  if (ended == 0) {
+    kill(process_, SIGKILL);
+    waitpid(process_, &status, 0);
+  }
+  close(std::exchange(out_, -1));
+  process_ = -1;
+  return status;
+}
+
+void role_process::kill_now() noexcept {
+  if (process_ > 0) {
+    kill(process_, SIGKILL);
+    waitpid(process_, nullptr, 0);
+  }
+  if (in_ >= 0) close(in_);
+  if (out_ >= 0) close(out_);
+  process_ = in_ = out_ = -1;
+  buffer_.clear();
 }
 
 }  // namespace bench

@@ -5,6 +5,7 @@
 
 #include <sys/types.h>
 
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -33,8 +34,10 @@ class server_process {
   ~server_process() { kill_now(); }
 
   // Starts argv[0] (found along PATH) on core `core` (-1: any), with stdout and stderr to `log` (a path). False if it
-  // cannot be started; a program that cannot be executed ends at once, see running().
-  bool start(const std::vector<std::string>& argv, int core, const std::string& log);
+  // cannot be started; a program that cannot be executed ends at once, see running(). `prepare`, if any, runs in the
+  // new process before the program; where it returns false the process ends at once too.
+  bool start(const std::vector<std::string>& argv, int core, const std::string& log,
+             const std::function<bool()>& prepare = {});
 
   // False once the process has ended.
   bool running() noexcept;
@@ -48,6 +51,41 @@ class server_process {
 
  private:
   pid_t process_ = -1;
+};
+
+// This program again with --child, in a conversation of lines. Killed and waited for when this goes.
+class role_process {
+ public:
+  role_process() = default;
+  role_process(const role_process&) = delete;
+  role_process& operator=(const role_process&) = delete;
+  ~role_process() { kill_now(); }
+
+  // `prepare` as for server_process.
+  bool start(const std::vector<std::string>& arguments, const std::function<bool()>& prepare = {});
+
+  // Sends a line; false if nobody reads it.
+  bool tell(const std::string& line) noexcept;
+
+  // The next line it sends, without its end, within `timeout_ms`. False if there is none.
+  bool hear(std::string& line, int timeout_ms);
+
+  // False once the process has ended, of which end() still tells the status.
+  [[nodiscard]] bool running() const noexcept;
+
+  // Closes its input, which asks it to end, and waits: its status as of waitpid, and what lines it still sent. Kills it
+  // after `timeout_ms`. -1 if it never ran.
+  int end(std::vector<std::string>& lines, int timeout_ms);
+
+  void kill_now() noexcept;
+
+  [[nodiscard]] pid_t id() const noexcept { return process_; }
+
+ private:
+  pid_t process_ = -1;
+  int in_ = -1;   // what it reads
+  int out_ = -1;  // what it writes
+  std::string buffer_;
 };
 
 }  // namespace bench

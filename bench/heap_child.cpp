@@ -6,6 +6,8 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "pressure_roles.hpp"
+
 namespace bench {
 namespace {
 
@@ -62,6 +64,7 @@ bool parse(int argc, char** argv, child_options& o) {
 }  // namespace
 
 int run_child(int argc, char** argv) {
+  if (argc >= 2 && std::strcmp(argv[0], "pressure") == 0) return run_pressure_role(argc - 1, argv + 1);
   child_options options;
   if (argc < 1 || !parse(argc, argv, options)) return 2;
   if (std::strcmp(argv[0], "probe") == 0) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// The process in which one allocator runs one workload. The parent starts scoot-bench again as
+// What this program does as a child of itself. "pressure" has its own arguments (pressure_roles.hpp); the others are
+// the process in which one allocator runs one workload. The parent starts scoot-bench again as
 //
 //     scoot-bench --child heap|adversary|speed|moves|soak|replay|probe NAME=VALUE...
 //

@@ -211,6 +211,7 @@ int load_client::parse_get(connection& c) {
     if (have < end.size()) return 0;
     if (std::memcmp(at, end.data(), end.size()) == 0) {
       result_.misses += r.keys - c.answered_keys;
+      for (std::uint32_t i = c.answered_keys; on_miss && i < r.keys; ++i) on_miss(r.index(i));
       result_.operations += r.keys;
       c.begin += end.size();
       c.answered_keys = 0;
@@ -239,6 +240,7 @@ int load_client::parse_get(connection& c) {
       make_key(key, r.index(i));
       if (std::memcmp(at + value.size(), key, sizeof key) == 0) break;
       ++result_.misses;
+      if (on_miss) on_miss(r.index(i));
     }
     if (i == r.keys) {
       error_ = "a get was answered with a key that it did not ask for";
@@ -258,6 +260,7 @@ int load_client::parse_meta_get(connection& c) {
   if (have < 4) return 0;
   if (std::memcmp(at, "EN\r\n", 4) == 0) {
     ++result_.misses;
+    if (on_miss) on_miss(index);
     ++result_.operations;
     c.begin += 4;
     return 1;

@@ -72,6 +72,9 @@ class load_client {
   load_client(const load_client&) = delete;
   load_client& operator=(const load_client&) = delete;
 
+  // Called with every key that a get did not find, if it is set; what `next` then gives may store it.
+  std::function<void(std::uint32_t)> on_miss;
+
   // Opens the connections, trying for up to five seconds while the server refuses. False, with error(), if it stays so.
   bool connect(const endpoint& to, unsigned connections);
 

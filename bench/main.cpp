@@ -10,6 +10,7 @@
 #include "heap_child.hpp"
 #include "moves_bench.hpp"
 #include "policy_bench.hpp"
+#include "pressure_bench.hpp"
 #include "replay_bench.hpp"
 #include "report.hpp"
 #include "server_bench.hpp"
@@ -168,6 +169,28 @@ void add_policy_options(CLI::App& app, bench::policy_bench_options& o) {
   app.add_option("--svg", o.svg, "draw the miss ratios to this file");
 }
 
+void add_pressure_options(CLI::App& app, bench::pressure_options& o) {
+  app.add_option("--scootd", o.scootd, "the scootd to run (default: the one built beside this program)");
+  app.add_option("--arms", o.arms, "how memory is given back; all if not given")
+      ->delimiter(',')
+      ->check(CLI::IsMember(bench::pressure_arm_names()));
+  app.add_option("--rates", o.rates, "bursts, in MiB a second")
+      ->delimiter(',')
+      ->capture_default_str()
+      ->check(CLI::Range(1, 100'000));
+  app.add_option("--patterns", o.patterns, "how the cache is used: zipf, uniform")
+      ->delimiter(',')
+      ->capture_default_str()
+      ->check(CLI::IsMember({"zipf", "uniform"}));
+  app.add_option("--trials", o.trials, "trials of each arm, rate and pattern")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1000));
+  app.add_option("--seed", o.seed, "of the order of the trials and of what they look up")->capture_default_str();
+  app.add_flag("--no-swap", o.no_swap, "without swap: what counts is whom the kernel kills");
+  app.add_option("--csv", o.csv, "write a line a trial to this file");
+  app.add_option("--svg", o.svg, "draw plots to files whose names begin with this");
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -185,6 +208,7 @@ int main(int argc, char** argv) {
   bench::replay_options replay;
   bench::record_options record;
   bench::server_bench_options server;
+  bench::pressure_options pressure;
   CLI::App* heap_command = app.add_subcommand("heap", "the relocating heap beside malloc implementations");
   CLI::App* speed_command = heap_command->add_subcommand("speed", "CPU time of allocate and free in hot loops");
   CLI::App* moves_command = app.add_subcommand("moves", "blocks moved by the heap beside memcpy of the same blocks");
@@ -205,14 +229,17 @@ int main(int argc, char** argv) {
   add_replay_options(*replay_command, replay);
   add_record_options(*record_command, record);
   add_server_options(*server_command, server);
+  CLI::App* pressure_command =
+      app.add_subcommand("pressure", "whether something swaps or dies when a burst needs the cache's memory");
   add_policy_options(*policy_command, policy);
-  for (CLI::App* command :
-       {heap_command, speed_command, moves_command, soak_command, replay_command, server_command, policy_command})
+  add_pressure_options(*pressure_command, pressure);
+  for (CLI::App* command : {heap_command, speed_command, moves_command, soak_command, replay_command, server_command,
+                            policy_command, pressure_command})
     command->fallthrough();
-  app.footer("Without a name, all of them run but soak and record.");
+  app.footer("Without a name, all of them run but soak, record and pressure.");
 
   CLI11_PARSE(app, argc, argv);
-  heap.smoke = moves.smoke = soak.smoke = replay.smoke = server.smoke = policy.smoke = smoke;
+  heap.smoke = moves.smoke = soak.smoke = replay.smoke = server.smoke = policy.smoke = pressure.smoke = smoke;
   if (record_command->parsed()) return bench::run_record(record);
   const bool all = app.get_subcommands().empty();
   bench::json_rows rows;
@@ -224,6 +251,10 @@ int main(int argc, char** argv) {
   if (all || replay_command->parsed()) status |= bench::run_replay_bench(replay, rows);
   if (all || server_command->parsed()) status |= bench::run_server_bench(server, rows);
   if (all || policy_command->parsed()) status |= bench::run_policy_bench(policy, rows);
+  if (pressure_command->parsed()) {
+    status |= bench::run_pressure_bench(pressure, rows);
+    if (status == bench::skipped_status) return status;
+  }
   if (!json.empty() && !bench::write_json(json, rows, command_line(argc, argv))) status |= 1;
   return status;
 }

@@ -66,7 +66,7 @@ bool start_server(const server_setup& setup, server& started, std::string& error
     } else {
       started.address.port = free_port();
     }
-    if (!started.process.start(arguments(setup, started.address), setup.core, log)) break;
+    if (!started.process.start(arguments(setup, started.address), setup.core, log, setup.prepare)) break;
     for (int i = 0; i < 50 && started.process.running(); ++i) {
       load_client client;
       if (client.connect(started.address, 1) && !client.statistic("pid").empty()) return true;

@@ -5,6 +5,7 @@
 
 #include <sys/types.h>
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -22,6 +23,7 @@ struct server_setup {
   int core = -1;                  // to pin it to; -1: none
   std::vector<std::string> more;  // options
   std::string folder;             // for its socket and its log
+  std::function<bool()> prepare;  // run in the new process before the program; false: it does not start
 };
 
 // A running server with the address it serves. Killed when this goes.

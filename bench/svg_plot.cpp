@@ -99,6 +99,7 @@ bool write_svg(const std::string& path, const plot& p) {
       y.high = std::max(y.high, py);
       first = false;
     }
+    for (const auto& range : s.ranges) y.high = std::max(y.high, range.second);
   }
   if (x.high <= x.low) x.high = p.log_x ? x.low * 2 : x.low + 1;
   y.high = y.high > 0 ? y.high * 1.05 : 1;
@@ -122,6 +123,9 @@ bool write_svg(const std::string& path, const plot& p) {
         out << (k == 0 ? "M" : "L") << number(x.of(s.points[k].first)) << " " << number(y.of(s.points[k].second));
       out << "'/>\n";
     }
+    for (std::size_t k = 0; k < s.ranges.size(); ++k)
+      out << "<path d='M" << number(x.of(s.points[k].first)) << " " << number(y.of(s.ranges[k].first)) << "V"
+          << number(y.of(s.ranges[k].second)) << "'/>\n";
     for (const auto& [px, py] : s.points)
       out << "<circle cx='" << number(x.of(px)) << "' cy='" << number(y.of(py)) << "' r='3'/>\n";
     out << "</g>\n";

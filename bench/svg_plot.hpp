@@ -12,6 +12,7 @@ namespace bench {
 struct plot_series {
   std::string name;
   std::vector<std::pair<double, double>> points;  // x, y; by rising x
+  std::vector<std::pair<double, double>> ranges;  // from, to: how far each point may lie off; none, or one a point
 };
 
 struct plot {
