@@ -191,6 +191,9 @@ struct cache_stats {
 };
 
 class cache;
+namespace caching {
+class shard;
+}
 
 // A value held in place. Movable; gives its pin back when destroyed, which must be before the cache is.
 class SCOOT_EXPORT pinned_item {
@@ -205,6 +208,7 @@ class SCOOT_EXPORT pinned_item {
 
  private:
   friend class cache;
+  friend class caching::shard;
   cache* cache_ = nullptr;
   void* item_ = nullptr;
   unsigned shard_ = 0;
@@ -332,8 +336,6 @@ class SCOOT_EXPORT cache {
   friend class pinned_item;
   friend class pending_item;
   using erased_visitor = void (*)(void* context, const item_view& view) noexcept;
-  cache_status get_hashed(std::uint64_t hash, std::string_view key, erased_visitor visit, void* context,
-                          const read_options& options) noexcept;
   cache_status get_erased(std::string_view key, erased_visitor visit, void* context,
                           const read_options& options) noexcept;
   using erased_visitor_of_many = void (*)(void* context, std::size_t i, const item_view& view) noexcept;

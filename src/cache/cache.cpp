@@ -69,8 +69,9 @@ std::unique_ptr<cache_impl> cache_impl::create(const cache_options& options) noe
   made->shards_.reset(new (std::nothrow) std::unique_ptr<shard>[shards]);
   if (made->shards_ == nullptr) return nullptr;
   for (; made->shard_count_ < shards; ++made->shard_count_) {
-    made->shards_[made->shard_count_] = shard::create({made->pool_.get(), made->seed_, options.item_bytes_max,
-                                                       options.evict, &made->clock_, &made->cas_, &made->fair_bytes_});
+    made->shards_[made->shard_count_] =
+        shard::create({made.get(), made->shard_count_, made->pool_.get(), made->seed_, options.item_bytes_max,
+                       options.evict, &made->clock_, &made->cas_, &made->fair_bytes_});
     if (made->shards_[made->shard_count_] == nullptr) return nullptr;
   }
   if (options.maintenance_thread && !made->start_thread()) return nullptr;
@@ -298,46 +299,24 @@ bool valid(std::string_view key) noexcept { return !key.empty() && key.size() <=
 
 }  // namespace
 
+namespace {
+
+cache_status get_from(cache_impl& impl, const hashed_key& k, shard::visitor visit, void* context,
+                      const read_options& options) noexcept {
+  if (options.pinned != nullptr) options.pinned->reset();  // which may want the shard's lock
+  shard& s = impl.shard_of(k);
+  cache_status status = cache_status::not_found;
+  const bool had_memory = impl.run(s, [&] { return s.get(k, options, visit, context, status); });
+  return had_memory ? status : cache_status::no_memory;
+}
+
+}  // namespace
+
 cache_status cache::get_erased(std::string_view key, erased_visitor visit, void* context,
                                const read_options& options) noexcept {
   if (!valid(key)) return cache_status::not_found;
   cache_impl& impl = impl_of(this);
-  const hashed_key k = impl.hashed(key);
-  return get_hashed(k.hash, key, visit, context, options);
-}
-
-// The body of every get: with options.pinned, the visit is preceded by filling in the pin.
-cache_status cache::get_hashed(std::uint64_t hash, std::string_view key, erased_visitor visit, void* context,
-                               const read_options& options) noexcept {
-  cache_impl& impl = impl_of(this);
-  const hashed_key k{key, hash, name::of(hash)};
-  const unsigned number = impl.shard_number(hash);
-  shard& s = impl.nth(number);
-  struct pinning {
-    cache* self;
-    shard* from;
-    unsigned number;
-    pinned_item* pinned;
-    erased_visitor visit;
-    void* context;
-  } pin{this, &s, number, options.pinned, visit, context};
-  if (options.pinned != nullptr) {
-    options.pinned->reset();
-    visit = [](void* c, const item_view& view) noexcept {
-      auto& p = *static_cast<pinning*>(c);
-      if (void* block = p.from->pinned_block(); block != nullptr) {
-        p.pinned->cache_ = p.self;
-        p.pinned->item_ = block;
-        p.pinned->shard_ = p.number;
-        p.pinned->view_ = view;
-      }
-      p.visit(p.context, view);
-    };
-    context = &pin;
-  }
-  cache_status status = cache_status::not_found;
-  const bool had_memory = impl.run(s, [&] { return s.get(k, options, visit, context, status); });
-  return had_memory ? status : cache_status::no_memory;
+  return get_from(impl, impl.hashed(key), visit, context, options);
 }
 
 void cache::get_many_erased(std::span<const std::string_view> keys, erased_visitor_of_many visit, void* context,
@@ -361,7 +340,7 @@ void cache::get_many_erased(std::span<const std::string_view> keys, erased_visit
     for (std::size_t i = 0; i < count; ++i) {
       if (!valid(hashed[i].key)) continue;
       one.i = first + i;
-      (void)get_hashed(hashed[i].hash, hashed[i].key, forward, &one, options);
+      (void)get_from(impl, hashed[i], forward, &one, options);
     }
   }
 }

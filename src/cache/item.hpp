@@ -145,10 +145,12 @@ class item {
   [[nodiscard]] item_view view() const noexcept {
     item_view seen;
     seen.key = key();
-    seen.value = {value(), value_bytes()};
-    seen.flags = flags();
-    seen.expires_at = expires_at();
-    seen.cas = cas();
+    seen.value = {seen.key.data() + seen.key.size(), value_bytes()};
+    if ((bytes_[0] & (has_flags | has_expiry | has_cas)) != 0) {
+      seen.flags = flags();
+      seen.expires_at = expires_at();
+      seen.cas = cas();
+    }
     return seen;
   }
 

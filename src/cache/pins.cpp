@@ -18,8 +18,7 @@ std::size_t pins::position_of(const void* block) const noexcept {
   return at;
 }
 
-bool pins::reserve() noexcept {
-  if ((used_ + 1) * 2 <= slots_) return true;
+bool pins::grow() noexcept {
   const std::size_t slots = slots_ == 0 ? 8 : slots_ * 2;
   auto* table = static_cast<entry*>(heap_.allocate(fixed_, slots * sizeof(entry)));
   if (table == nullptr) return false;

@@ -22,7 +22,7 @@ class pins {
   pins& operator=(const pins&) = delete;
 
   // Makes sure that one more block can be pinned. Invalidates: addresses of items.
-  [[nodiscard]] bool reserve() noexcept;
+  [[nodiscard]] bool reserve() noexcept { return (used_ + 1) * 2 <= slots_ || grow(); }
 
   // Adds a pin to a block; false if the heap could not note it. reserve() must have been called.
   [[nodiscard]] bool add(void* block) noexcept;
@@ -46,6 +46,7 @@ class pins {
     bool gone;
   };
 
+  [[nodiscard]] bool grow() noexcept;
   [[nodiscard]] std::size_t home_of(const void* block) const noexcept;
   [[nodiscard]] std::size_t position_of(const void* block) const noexcept;  // of the block, or where it would go
 

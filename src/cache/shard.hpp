@@ -42,6 +42,8 @@ class clock {
 
 // What all shards of a cache share.
 struct shard_options {
+  cache* owner = nullptr;
+  unsigned number = 0;  // of its owner's
   page_pool* pool = nullptr;
   std::uint64_t seed = 0;
   std::size_t item_bytes_max = 0;
@@ -87,8 +89,7 @@ class shard {
   progress touch(const hashed_key& k, std::uint32_t expires_at, cache_status& status) noexcept;
   progress arithmetic(const hashed_key& k, const arithmetic_options& options, arithmetic_result& result) noexcept;
 
-  // The block of a get that was pinned by read_options::pinned, and its end.
-  [[nodiscard]] void* pinned_block() const noexcept { return pinned_block_; }
+  // Of gets with read_options::pinned, whose pins end by unpin().
   [[nodiscard]] std::size_t pinned() const noexcept { return pins_.count(); }
   void unpin(void* block) noexcept;
 
@@ -147,6 +148,7 @@ class shard {
   [[nodiscard]] slot find(const hashed_key& k) noexcept;
   [[nodiscard]] slot find_live(const hashed_key& k) noexcept;
   [[nodiscard]] slot find_to_read(const hashed_key& k) noexcept;
+  void pin(item it, const item_view& view, const read_options& options) noexcept;
   [[nodiscard]] slot find_queued(const name_lists::popped& p) noexcept;
   [[nodiscard]] slot find_filed(const name_lists::popped& p) noexcept;
   [[nodiscard]] bool expired(item it) const noexcept;
@@ -243,7 +245,6 @@ class shard {
   std::ptrdiff_t credit_ = 0;
   name kept_;
   bool keeps_ = false;
-  void* pinned_block_ = nullptr;
   cache_stats counts_;  // of events only
 };
 

@@ -64,8 +64,7 @@ progress shard::get_meta(const hashed_key& k, const read_options& options, visit
   }
   if (meta.use) it.note_read();
   if (!created) ++(options.touch ? counts_.touch_hits : counts_.get_hits);
-  pinned_block_ = nullptr;
-  if (may_pin && seen.value.size() >= options.pin_bytes_min && pins_.add(it.block())) pinned_block_ = it.block();
+  if (may_pin && seen.value.size() >= options.pin_bytes_min) pin(it, seen, options);
   visit(context, seen);
   status = cache_status::ok;
   return progress::finished;

@@ -39,8 +39,7 @@ progress shard::get(const hashed_key& k, const read_options& options, visitor vi
   ++(options.touch ? counts_.touch_hits : counts_.get_hits);
   item_view view = it.view();
   if (!options.cas) view.cas = 0;
-  pinned_block_ = nullptr;
-  if (may_pin && view.value.size() >= options.pin_bytes_min && pins_.add(it.block())) pinned_block_ = it.block();
+  if (may_pin && view.value.size() >= options.pin_bytes_min) pin(it, view, options);
   visit(context, view);
   status = cache_status::ok;
   return progress::finished;
@@ -54,6 +53,16 @@ shard::slot shard::find_to_read(const hashed_key& k) noexcept {
   ++(flushed ? counts_.get_flushed : counts_.get_expired);
   remove(s, flushed ? cause::flushed : cause::reclaimed);
   return {};
+}
+
+// Leaves a pin with the reader, if it can be had; pins_.reserve() came before.
+void shard::pin(item it, const item_view& view, const read_options& options) noexcept {
+  if (!pins_.add(it.block())) return;
+  pinned_item& pinned = *options.pinned;
+  pinned.cache_ = options_.owner;
+  pinned.item_ = it.block();
+  pinned.shard_ = options_.number;
+  pinned.view_ = view;
 }
 
 // What an item takes over from the one that it replaces, as far as it has the fields.

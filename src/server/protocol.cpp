@@ -142,27 +142,22 @@ parse_result parse_memory_limit(const words& w, request& out) noexcept {
   return accepted;
 }
 
-parse_result parse_retrieval(verb v, std::string_view line, request& out) noexcept {
-  std::string_view rest = line;
-  static_cast<void>(next_key(rest));  // the command itself
+// `rest`: what is behind the command's word.
+parse_result parse_retrieval(verb v, std::string_view rest, request& out) noexcept {
   out.command = v;
   out.arguments = rest;
-  std::string_view first_rest = rest;
-  const std::string_view first = next_key(first_rest);
-  if (first.empty()) return refused(reply_error);
+  if (rest.find_first_not_of(' ') == std::string_view::npos) return refused(reply_error);
   if (v == verb::gat || v == verb::gats) {
-    const auto exptime = read_signed(first);
+    const auto exptime = read_signed(next_key(out.arguments));
     if (!exptime) return refused(reply_bad_exptime);
     out.exptime = static_cast<std::int32_t>(*exptime);
-    out.arguments = first_rest;
   }
   return accepted;
 }
 
-parse_result parse_with_arguments(verb v, std::string_view line, request& out) noexcept {
-  static_cast<void>(next_key(line));
+parse_result parse_with_arguments(verb v, std::string_view rest, request& out) noexcept {
   out.command = v;
-  out.arguments = line;
+  out.arguments = rest;
   return accepted;
 }
 
@@ -182,30 +177,31 @@ parse_result parse_line(std::string_view line, request& out) noexcept {
   const words w = split(line);
   if (w.count == 0) return refused(reply_error);
   const std::string_view word = w.at[0];
+  const std::string_view rest = line.substr(static_cast<std::size_t>(word.data() + word.size() - line.data()));
   switch (word.size()) {
     case 2:
       if (word == "mn") return simple(verb::meta_noop, out);
       break;
     case 3:
       if (word == "set") return parse_store(verb::set, w, out);
-      if (word == "get") return parse_retrieval(verb::get, line, out);
+      if (word == "get") return parse_retrieval(verb::get, rest, out);
       if (word == "add") return parse_store(verb::add, w, out);
-      if (word == "lru") return parse_with_arguments(verb::lru, line, out);
+      if (word == "lru") return parse_with_arguments(verb::lru, rest, out);
       if (word == "cas") return parse_store(verb::cas, w, out);
-      if (word == "gat") return parse_retrieval(verb::gat, line, out);
+      if (word == "gat") return parse_retrieval(verb::gat, rest, out);
       break;
     case 4:
-      if (word == "gets") return parse_retrieval(verb::gets, line, out);
-      if (word == "gats") return parse_retrieval(verb::gats, line, out);
+      if (word == "gets") return parse_retrieval(verb::gets, rest, out);
+      if (word == "gats") return parse_retrieval(verb::gats, rest, out);
       if (word == "incr") return parse_arithmetic(verb::increment, w, out);
       if (word == "decr") return parse_arithmetic(verb::decrement, w, out);
       if (word == "quit") return simple(verb::quit, out);
-      if (word == "bget") return parse_retrieval(verb::get, line, out);
+      if (word == "bget") return parse_retrieval(verb::get, rest, out);
       break;
     case 5:
       if (word == "touch") return parse_touch(w, out);
-      if (word == "stats") return parse_with_arguments(verb::stats, line, out);
-      if (word == "slabs") return parse_with_arguments(verb::slabs, line, out);
+      if (word == "stats") return parse_with_arguments(verb::stats, rest, out);
+      if (word == "slabs") return parse_with_arguments(verb::slabs, rest, out);
       if (word == "watch") return refused(no_watch);
       break;
     case 6:
@@ -218,7 +214,7 @@ parse_result parse_line(std::string_view line, request& out) noexcept {
       if (word == "version") return simple(verb::version, out);
       break;
     case 8:
-      if (word == "shutdown") return parse_with_arguments(verb::shutdown, line, out);
+      if (word == "shutdown") return parse_with_arguments(verb::shutdown, rest, out);
       break;
     case 9:
       if (word == "flush_all") return parse_flush_all(w, out);
@@ -228,7 +224,7 @@ parse_result parse_line(std::string_view line, request& out) noexcept {
       if (word == "refresh_certs") return simple(verb::refresh_certs, out);
       break;
     case 11:
-      if (word == "lru_crawler") return parse_with_arguments(verb::lru_crawler, line, out);
+      if (word == "lru_crawler") return parse_with_arguments(verb::lru_crawler, rest, out);
       break;
     case 14:
       if (word == "cache_memlimit") return parse_memory_limit(w, out);
@@ -273,7 +269,7 @@ parse_result parse_request(std::string_view input, request& out) noexcept {
   }
   out = request{};
   parse_result result = line.size() > 4 && std::memcmp(line.data(), "get ", 4) == 0
-                            ? parse_retrieval(verb::get, line, out)
+                            ? parse_retrieval(verb::get, line.substr(4), out)
                         : is_meta(line) ? parse_meta_line(line, out)
                                         : parse_line(line, out);
   result.line_bytes = line_bytes;

@@ -15,6 +15,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <string_view>
 
 namespace scoot::server {
@@ -104,10 +105,14 @@ struct parse_result {
   const char* at = keys.data();
   const char* const end = at + keys.size();
   while (at != end && *at == ' ') ++at;
-  const char* const first = at;
-  while (at != end && *at != ' ') ++at;
-  keys = {at, static_cast<std::size_t>(end - at)};
-  return {first, static_cast<std::size_t>(at - first)};
+  if (at == end) {
+    keys = {at, 0};  // its place tells how far a retrieval has come
+    return keys;
+  }
+  const auto* const blank = static_cast<const char*>(std::memchr(at, ' ', static_cast<std::size_t>(end - at)));
+  const char* const behind = blank == nullptr ? end : blank;
+  keys = {behind, static_cast<std::size_t>(end - behind)};
+  return {at, static_cast<std::size_t>(behind - at)};
 }
 
 // Unix seconds at which an item with this exptime expires (scoot::expires_never: never): up to thirty days it is

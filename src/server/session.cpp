@@ -333,6 +333,16 @@ session::step session::resume_retrieval(const session_context& with, std::string
 
 session::step session::run_retrieval(const session_context& with, std::string_view keys, std::string_view& input,
                                      std::size_t line_bytes) noexcept {
+  if (phase_ != phase::retrieving) [[likely]] {
+    std::string_view rest = keys;
+    const std::string_view only = next_key(rest);
+    if (rest.empty() && only.size() <= key_bytes_max) [[likely]] {
+      retrieve(with, {&only, 1});
+      reply(with, reply_end);
+      input.remove_prefix(line_bytes);
+      return step::again;
+    }
+  }
   const response_buffer::mark before = with.out.position();
   std::size_t batch = keys_together_max;
   for (;;) {

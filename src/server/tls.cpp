@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "server/tls.hpp"
 
+#include <dlfcn.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <spdlog/spdlog.h>
@@ -15,6 +16,63 @@
 
 namespace scoot::server {
 namespace {
+
+// OpenSSL's functions under their own names, as pointers: the library is loaded when TLS is first asked for, since its
+// pages would be 1.8 MiB of resident memory of every server. These hide the functions themselves from what is below,
+// from the header's macros too.
+#define SCOOT_OPENSSL_FUNCTIONS(OF)      \
+  OF(ERR_clear_error)                    \
+  OF(ERR_error_string_n)                 \
+  OF(ERR_get_error)                      \
+  OF(OPENSSL_sk_pop_free)                \
+  OF(SSL_CTX_check_private_key)          \
+  OF(SSL_CTX_ctrl)                       \
+  OF(SSL_CTX_free)                       \
+  OF(SSL_CTX_load_verify_locations)      \
+  OF(SSL_CTX_new)                        \
+  OF(SSL_CTX_set_cipher_list)            \
+  OF(SSL_CTX_set_client_CA_list)         \
+  OF(SSL_CTX_set_options)                \
+  OF(SSL_CTX_set_session_id_context)     \
+  OF(SSL_CTX_set_verify)                 \
+  OF(SSL_CTX_use_PrivateKey_file)        \
+  OF(SSL_CTX_use_certificate_chain_file) \
+  OF(SSL_free)                           \
+  OF(SSL_get_error)                      \
+  OF(SSL_in_init)                        \
+  OF(SSL_load_client_CA_file)            \
+  OF(SSL_new)                            \
+  OF(SSL_pending)                        \
+  OF(SSL_read)                           \
+  OF(SSL_set_accept_state)               \
+  OF(SSL_set_fd)                         \
+  OF(SSL_shutdown)                       \
+  OF(SSL_want)                           \
+  OF(SSL_write)                          \
+  OF(TLS_server_method)                  \
+  OF(X509_NAME_free)
+
+#define SCOOT_DECLARE(NAME) decltype(&::NAME) NAME = nullptr;
+SCOOT_OPENSSL_FUNCTIONS(SCOOT_DECLARE)
+#undef SCOOT_DECLARE
+
+// Loads OpenSSL once and for all. An error text if it is not there.
+std::string load_openssl() {
+  static std::mutex one_at_a_time;
+  static bool loaded = false;
+  const std::lock_guard hold(one_at_a_time);
+  if (loaded) return {};
+  const std::string name = "libssl.so." + std::to_string(OPENSSL_SHLIB_VERSION);
+  void* const library = dlopen(name.c_str(), RTLD_NOW | RTLD_LOCAL);
+  if (library == nullptr) return std::string("OpenSSL cannot be loaded: ") + dlerror();
+#define SCOOT_FIND(NAME)                                          \
+  NAME = reinterpret_cast<decltype(NAME)>(dlsym(library, #NAME)); \
+  if (NAME == nullptr) return std::string("OpenSSL has no ") + #NAME;
+  SCOOT_OPENSSL_FUNCTIONS(SCOOT_FIND)
+#undef SCOOT_FIND
+  loaded = true;
+  return {};
+}
 
 using context_pointer = std::unique_ptr<SSL_CTX, void (*)(SSL_CTX*)>;
 
@@ -93,9 +151,12 @@ bool tls_stream::in_handshake() const noexcept { return SSL_in_init(ssl_) != 0; 
 
 tls_context::tls_context() = default;
 
-tls_context::~tls_context() { SSL_CTX_free(current_); }
+tls_context::~tls_context() {
+  if (current_ != nullptr) SSL_CTX_free(current_);
+}
 
 std::string tls_context::load(const tls_options& options) {
+  if (std::string error = load_openssl(); !error.empty()) return error;
   ERR_clear_error();
   context_pointer made(SSL_CTX_new(TLS_server_method()), SSL_CTX_free);
   if (made == nullptr) return failure("TLS");

@@ -7,6 +7,8 @@
 // A stream does no more than recv() and send() would: it never blocks, and keeps no more than a record in either
 // direction. The handshake is part of the first reads.
 //
+// OpenSSL is loaded by the first context that is, so a server without TLS does not have it in its memory.
+//
 // Ownership: a context is shared by all streams that it made, and can be loaded anew at any time: streams go on with
 // what they began with, later ones take the new certificate. Threads: a context's functions by any, a stream by one at
 // a time. Failure: error texts, and -1 with errno as of recv() and send().
