@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * scoot.h: the relocating heap and purgeable memory for C programs (C11).
+ * scoot.h: the relocating heap, purgeable memory and notice of memory pressure for C programs (C11).
  *
  *     scoot_pool  pages under one budget; shared by heaps, from any thread
  *        `-- scoot_heap  blocks, in kinds; one thread at a time
@@ -424,6 +424,119 @@ SCOOT_EXPORT scoot_sweep scoot_purgeable_sweep(scoot_purgeable* region, scoot_lo
                                                size_t bytes_max);
 
 SCOOT_EXPORT scoot_purgeable_usage scoot_purgeable_stats(const scoot_purgeable* region);
+
+/* ---- memory pressure ------------------------------------------------------------------------------------------- */
+/* pressure.hpp in C: read there what is promised. Functions from any thread; callbacks on the monitor's own. */
+
+typedef struct scoot_pressure scoot_pressure; /* a monitor of memory pressure, with a thread of its own */
+
+/* What an alarm came from; 1 << this in scoot_pressure_options::sources. */
+typedef enum scoot_pressure_source {
+  SCOOT_PRESSURE_HEADROOM = 0,
+  SCOOT_PRESSURE_CGROUP_THRESHOLD = 1,
+  SCOOT_PRESSURE_CGROUP_LEVEL = 2,
+  SCOOT_PRESSURE_CGROUP_EVENTS = 3,
+  SCOOT_PRESSURE_CGROUP_PSI = 4,
+  SCOOT_PRESSURE_SYSTEM_PSI = 5,
+  SCOOT_PRESSURE_SERVICE_MANAGER = 6,
+  SCOOT_PRESSURE_CANARY = 7,
+  SCOOT_PRESSURE_FIFO = 8,
+  SCOOT_PRESSURE_PROGRAM = 9
+} scoot_pressure_source;
+
+typedef struct scoot_pressure_notice {
+  size_t give_back_bytes; /* free about so much now */
+  size_t deficit_bytes;   /* what is missing in all */
+  size_t target_bytes;    /* what the program should hold from now on, at most */
+  uint64_t noticed_ns;    /* when the monitor learnt of it, by CLOCK_MONOTONIC */
+  scoot_pressure_source source;
+  size_t reserved[4];
+} scoot_pressure_notice;
+
+typedef struct scoot_pressure_options {
+  /* Gives memory back and returns how many bytes it gave; must be bounded. NULL: ask scoot_pressure_deficit. */
+  size_t (*give_back)(void* context, const scoot_pressure_notice* notice);
+  /* The bytes that the program holds and could give back; cheap. NULL: unknown. */
+  size_t (*held)(void* context);
+  /* The target has grown. May be NULL. */
+  void (*may_grow)(void* context, size_t target_bytes);
+  void* context;
+  size_t held_bytes_min;
+  size_t held_bytes_max;       /* 0: no ceiling */
+  uint64_t headroom_bytes_min; /* 0: by the limit */
+  uint64_t headroom_bytes_max; /* 0: by the limit */
+  uint32_t window_ms;          /* 0: 10,000 */
+  uint32_t cooldown_ms;        /* 0: 10,000 */
+  uint32_t step_ms;            /* 0: 1,000 */
+  uint32_t sources;            /* a bit for each; 0: all */
+  const char* fifo;            /* NULL: none; must outlive the monitor, as root must */
+  int realtime_priority;       /* 0: 1; negative: do not ask for real-time scheduling */
+  const char* root;            /* NULL: "" */
+  size_t reserved[6];          /* zero */
+} scoot_pressure_options;
+
+typedef struct scoot_pressure_usage {
+  uint64_t limit_bytes; /* of the limit that leaves least */
+  uint64_t used_bytes;
+  uint64_t available_bytes;
+  uint64_t headroom_bytes; /* kept for others */
+  size_t held_bytes;
+  size_t deficit_bytes;
+  size_t target_bytes;
+  uint64_t readings; /* from here on: ever */
+  uint64_t alarms;
+  uint64_t notices;
+  uint64_t fruitless_notices;
+  uint64_t asked_bytes;
+  uint64_t given_bytes;
+  uint64_t growths;
+  uint64_t purged_bytes;
+  uint64_t wake_delay_ns_max;
+  uint64_t give_back_ns_max;
+  uint64_t cpu_ns;      /* processor time of its thread */
+  uint64_t interval_ns; /* until the next reading */
+  int scheduling;       /* 0 plain, 1 raised, 2 real-time */
+  bool stack_locked;
+  uint64_t reserved[6];
+} scoot_pressure_usage;
+
+typedef struct scoot_pressure_source_info {
+  scoot_pressure_source source;
+  int state;       /* 0 off, 1 absent, 2 refused, 3 watching, 4 lost */
+  int error;       /* errno */
+  uint64_t alarms; /* ever */
+  char where[256];
+} scoot_pressure_source_info;
+
+/* Starts a monitor; options may be NULL. NULL if they contradict each other or there is no memory or thread for it. */
+SCOOT_EXPORT scoot_pressure* scoot_pressure_create(const scoot_pressure_options* options);
+
+/* Stops it, after the callback that runs. Not from a callback. NULL is ignored. */
+SCOOT_EXPORT void scoot_pressure_destroy(scoot_pressure* monitor);
+
+/* What should be given back, and what should be held at most (SIZE_MAX while nothing speaks against more). */
+SCOOT_EXPORT size_t scoot_pressure_deficit(const scoot_pressure* monitor);
+SCOOT_EXPORT size_t scoot_pressure_target(const scoot_pressure* monitor);
+
+/* The kernel purged so much offered memory; the program found memory short by so much (0: it can't say). */
+SCOOT_EXPORT void scoot_pressure_report_purged(scoot_pressure* monitor, size_t bytes);
+SCOOT_EXPORT void scoot_pressure_report_shortage(scoot_pressure* monitor, size_t bytes);
+
+/* Waits for a new reading and its callbacks; false if that took longer. Not from a callback. */
+SCOOT_EXPORT bool scoot_pressure_read_now(scoot_pressure* monitor, uint32_t timeout_ms);
+
+SCOOT_EXPORT scoot_pressure_usage scoot_pressure_stats(const scoot_pressure* monitor);
+
+/* Writes up to room entries, one for each source; returns how many there are. */
+SCOOT_EXPORT size_t scoot_pressure_list_sources(const scoot_pressure* monitor, scoot_pressure_source_info* infos,
+                                                size_t room);
+
+/* The least limit of this process's memory, and the least that any limit leaves; zeros if unknown. */
+typedef struct scoot_room {
+  uint64_t limit_bytes;
+  uint64_t available_bytes;
+} scoot_room;
+SCOOT_EXPORT scoot_room scoot_measure_memory_room(void);
 
 #ifdef __cplusplus
 }

@@ -79,8 +79,8 @@ class threshold_source final : public source {
 
   [[nodiscard]] alarm take(short) noexcept override {
     (void)drain(current_.event);
-    if (current_.gone()) return {severity::hint, 0, ENODEV};
-    return {severity::hint, 0, 0};
+    if (current_.gone()) return {.level = severity::hint, .lost = ENODEV};
+    return {.level = severity::hint};
   }
 
   void follow(const level& cgroup, std::uint64_t headroom) noexcept override {
@@ -110,8 +110,8 @@ class level_source final : public source {
   [[nodiscard]] alarm take(short) noexcept override {
     (void)drain(medium_.event);
     const bool critical = drain(critical_.event) != 0;
-    if (medium_.gone()) return {severity::hint, 0, ENODEV};
-    return {critical ? severity::severe : severity::some, 0, 0};
+    if (medium_.gone()) return {.level = severity::hint, .lost = ENODEV};
+    return {.level = critical ? severity::severe : severity::some};
   }
 
  private:
@@ -146,8 +146,8 @@ class events_source final : public source {
       }
     }
     const auto now = count();
-    if (!now) return {severity::hint, 0, ENODEV};
-    alarm result{severity::none, 0, 0};
+    if (!now) return {.level = severity::hint, .lost = ENODEV};
+    alarm result;
     for (std::size_t i = 0; i < names.size(); ++i) {
       if ((*now)[i] != last_[i]) result.level = std::max(result.level, names[i].level);
     }

@@ -169,6 +169,7 @@ void memory_levels::read_cgroup(level& l) noexcept {
   const std::uint64_t droppable = std::min(*used, inactive > no_limit - active / 2 ? no_limit : inactive + active / 2);
   l.used = *used;
   l.available = subtract(l.limit, *used - droppable);
+  l.over = subtract(*used - droppable, l.limit);
   l.limited = true;
 }
 
@@ -223,7 +224,9 @@ void memory_levels::read(std::uint64_t now_ns, std::uint64_t headroom) noexcept 
 const level* memory_levels::tightest() const noexcept {
   const level* least = nullptr;
   for (std::size_t i = 0; i < count_; ++i) {
-    if (levels_[i].limited && (least == nullptr || levels_[i].available < least->available)) least = &levels_[i];
+    const level& l = levels_[i];
+    if (!l.limited) continue;
+    if (least == nullptr || l.available < least->available || l.over > least->over) least = &l;
   }
   return least;
 }

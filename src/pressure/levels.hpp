@@ -37,6 +37,7 @@ struct level {
   std::uint64_t hidden_limit = no_limit;  // of an ancestor that cannot be seen
   std::uint64_t used = 0;
   std::uint64_t available = no_limit;
+  std::uint64_t over = 0;    // used above the limit, which was cut or is not a hard one
   std::uint64_t due_ns = 0;  // read again from then on
 };
 

@@ -15,6 +15,7 @@ namespace {
 constexpr std::uint64_t second = 1'000'000'000;
 constexpr std::uint64_t find_every_ns = second;
 constexpr std::uint64_t check_every_ns = 10 * second;
+constexpr std::uint64_t look_every_ns = second / 10;
 constexpr std::size_t all = std::numeric_limits<std::size_t>::max();
 
 std::size_t to_size(std::uint64_t bytes) noexcept {
@@ -57,8 +58,8 @@ observer::observer(const pressure_options& options, const surroundings& around) 
   if (wanted(kind::service_manager)) {
     set(kind::service_manager, make_service_manager(options_.root, around_.watch, around_.write));
   }
+  if (wanted(kind::canary)) set(kind::canary, make_canary());
   if (wanted(kind::fifo)) set(kind::fifo, make_fifo(options_.fifo));
-  if (wanted(kind::program)) set_number(slot_of(kind::program).alarms, 0);
   slot_of(kind::program).state = wanted(kind::program) ? pressure_source_state::watching : pressure_source_state::off;
 }
 
@@ -112,8 +113,9 @@ void observer::take_from(std::size_t index, short revents) noexcept {
     add_number(s.alarms, 1);
     add_number(numbers_.alarms, 1);
     const std::uint64_t now = around_.clock();
-    if (got.bytes != 0) targets_.alarm(got.level, got.bytes, now);
+    if (got.bytes != 0) targets_.alarm(severity::none, got.bytes, now);
     targets_.alarm(got.level, 0, now);
+    if (got.purged) targets_.purged(now);
     if (felt > cause_level_) {
       cause_level_ = felt;
       cause_ = static_cast<pressure_source>(index);
@@ -182,12 +184,8 @@ void observer::take_reports(std::uint64_t now_ns) noexcept {
   }
   const std::uint64_t shortage = numbers_.shortage_pending.exchange(0, std::memory_order_relaxed);
   if (shortage == 0 || !wanted(pressure_source::program)) return;
-  // The lowest bit says that there was a report, so that one without a number is not lost.
-  if (shortage > 1) {
-    targets_.alarm(severity::some, shortage - 1, now_ns);
-  } else {
-    targets_.alarm(severity::some, 0, now_ns);
-  }
+  // One more than the bytes, so that a report without a number is not lost.
+  targets_.alarm(severity::some, shortage - 1, now_ns);
   add_number(slot_of(pressure_source::program).alarms, 1);
   add_number(numbers_.alarms, 1);
   cause_ = pressure_source::program;
@@ -206,6 +204,7 @@ std::uint64_t observer::step(std::uint64_t woken_ns) noexcept {
       r.known = true;
       r.limit = tightest->limit;
       r.available = tightest->available;
+      r.over = tightest->over;
       set_number(numbers_.used, tightest->used);
     }
   }
@@ -213,8 +212,11 @@ std::uint64_t observer::step(std::uint64_t woken_ns) noexcept {
     r.held_known = true;
     r.held = options_.held(options_.context);
   }
-  for (std::size_t i = 0; i < slots_.size(); ++i) {
-    if (slots_[i].made != nullptr && slots_[i].made->waits_for().fd < 0) take_from(i, 0);
+  if (now >= next_look_ns_) {
+    next_look_ns_ = now + look_every_ns;
+    for (std::size_t i = 0; i < slots_.size(); ++i) {
+      if (slots_[i].made != nullptr && slots_[i].made->waits_for().fd < 0) take_from(i, 0);
+    }
   }
   take_reports(now);
   const decision d = targets_.decide(r);

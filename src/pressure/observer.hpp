@@ -91,6 +91,7 @@ class observer {
   memory_levels levels_;
   std::uint64_t next_find_ns_ = 0;
   std::uint64_t next_check_ns_ = 0;
+  std::uint64_t next_look_ns_ = 0;
   std::uint64_t cost_ns_ = 0;  // of a step without callbacks, smoothed
   bool cgroup_lost_ = false;
   path_text watched_cgroup_;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// Alarms that are not a cgroup's alone: stall information, the service manager's protocol, FIFOs.
+// Alarms that are not a cgroup's alone: stall information, the service manager's protocol, FIFOs, the canary.
 #include <errno.h>
 
 #include <algorithm>
@@ -8,6 +8,8 @@
 #include <new>
 #include <utility>
 
+#include "os/os.hpp"
+#include "os/purge.hpp"
 #include "pressure/source.hpp"
 
 namespace scoot::pressure {
@@ -26,8 +28,8 @@ class ready_source final : public source {
   [[nodiscard]] pollfd waits_for() const noexcept override { return {file_.get(), events_, 0}; }
 
   [[nodiscard]] alarm take(short revents) noexcept override {
-    if ((revents & POLLPRI) != 0 && events_ == POLLPRI && (revents & POLLERR) == 0) return {level_, 0, 0};
-    if (events_ == POLLPRI) return {severity::hint, 0, ENODEV};  // the cgroup is gone
+    if ((revents & POLLPRI) != 0 && events_ == POLLPRI && (revents & POLLERR) == 0) return {.level = level_};
+    if (events_ == POLLPRI) return {.level = severity::hint, .lost = ENODEV};  // the cgroup is gone
     char bytes[256];
     bool any = false;
     std::ptrdiff_t got = os::read_some(file_, bytes);
@@ -37,7 +39,7 @@ class ready_source final : public source {
       got = os::read_some(file_, bytes);
     }
     const bool ended = got < 0 || (revents & (POLLHUP | POLLERR | POLLNVAL)) != 0;
-    return {any ? level_ : severity::none, 0, ended ? EPIPE : 0};
+    return {.level = any ? level_ : severity::none, .lost = ended ? EPIPE : 0};
   }
 
  private:
@@ -111,7 +113,66 @@ class fifo_source final : public source {
   bool overlong_ = false;
 };
 
+// Some pages that are offered to the kernel, and whether it took them. What it takes is laid out again a second later.
+class canary_source final : public source {
+ public:
+  canary_source() = default;
+  ~canary_source() override {
+    if (pages_ != nullptr) os::unreserve(pages_, bytes());
+  }
+
+  [[nodiscard]] int lay() noexcept {
+    if (pages_ == nullptr) {
+      pages_ = os::reserve(bytes(), os::page_bytes());
+      if (pages_ == nullptr) return ENOMEM;
+      if (!os::make_usable(pages_, bytes())) return ENOMEM;
+      (void)os::keep_from_children(pages_, bytes());
+    }
+    for (std::size_t i = 0; i < pages_count; ++i) {
+      volatile char* page = pages_ + i * os::page_bytes();
+      *page = 1;
+    }
+    if (!os::offer(pages_, bytes())) return ENOTSUP;
+    laid_ns_ = os::now_ns();
+    laid_ = true;
+    return gone() ? ENOTSUP : 0;
+  }
+
+  [[nodiscard]] pollfd waits_for() const noexcept override { return {-1, 0, 0}; }
+
+  [[nodiscard]] alarm take(short) noexcept override {
+    if (laid_ && gone()) {
+      laid_ = false;
+      return {.level = severity::hint, .purged = true};
+    }
+    if (laid_ || os::now_ns() - laid_ns_ < 1'000'000'000) return {};
+    return {.lost = lay()};
+  }
+
+ private:
+  static constexpr std::size_t pages_count = 16;
+  static std::size_t bytes() noexcept { return pages_count * os::page_bytes(); }
+
+  // Whether any page is; no if nobody can say.
+  [[nodiscard]] bool gone() const noexcept {
+    std::uint64_t absent = 0;
+    os::page_census used{};
+    return os::find_absent(pages_, pages_count, &absent, used) && absent != 0;
+  }
+
+  char* pages_ = nullptr;
+  std::uint64_t laid_ns_ = 0;
+  bool laid_ = false;
+};
+
 }  // namespace
+
+made_source make_canary() noexcept {
+  std::unique_ptr<canary_source> made(new (std::nothrow) canary_source());
+  const int error = made == nullptr ? ENOMEM : made->lay();
+  if (error != 0) made.reset();
+  return {std::move(made), error, path_text()};
+}
 
 made_source make_cgroup_psi(const level& cgroup) noexcept {
   if (cgroup.version != cgroup_version::v2) return {nullptr, ENOENT, path_text()};

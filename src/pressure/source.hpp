@@ -21,6 +21,7 @@ namespace scoot::pressure {
 struct alarm {
   severity level = severity::none;
   std::uint64_t bytes = 0;  // asked for; 0: no number
+  bool purged = false;      // the kernel has begun to purge
   int lost = 0;             // errno: the source is broken and must not be used any more
 };
 
@@ -31,10 +32,10 @@ class source {
   source& operator=(const source&) = delete;
   virtual ~source() = default;
 
-  // What to wait for; nothing (descriptor -1) if it is to be looked at with every reading.
+  // What to wait for; nothing (descriptor -1) if it is to be looked at now and then.
   [[nodiscard]] virtual pollfd waits_for() const noexcept = 0;
 
-  // Called when that is ready. Never blocks.
+  // Called when that is ready, or now and then. Never blocks.
   [[nodiscard]] virtual alarm take(short revents) noexcept = 0;
 
   // Called after each reading; for sources that depend on what was read.
@@ -58,6 +59,7 @@ struct made_source {
 // By the environment variables MEMORY_PRESSURE_WATCH and MEMORY_PRESSURE_WRITE; null values: not set.
 [[nodiscard]] made_source make_service_manager(const char* root, const char* watch, const char* write) noexcept;
 
+// Offered memory of our own, oldest of all that the process offers: it goes first.
 [[nodiscard]] made_source make_canary() noexcept;
 
 [[nodiscard]] made_source make_fifo(const char* path) noexcept;

@@ -42,7 +42,7 @@ void targets::alarm(severity level, std::uint64_t bytes, std::uint64_t now_ns) n
 // Follows the needs of others: the swing of what would be available without us.
 void targets::observe(const reading& now) noexcept {
   if (!now.known) return;
-  const std::uint64_t slack = std::min(add(now.available, now.held), std::uint64_t{1} << 60);
+  const std::uint64_t slack = std::min(subtract(add(now.available, now.held), now.over), std::uint64_t{1} << 60);
   if (limit_ != now.limit || window_end_ns_ == 0) {
     // Another limit is no need of others: only the window begins anew.
     limit_ = now.limit;
@@ -67,7 +67,7 @@ void targets::observe(const reading& now) noexcept {
 
 // What alarms ask for, beside what is missing of the headroom.
 std::uint64_t targets::demand(const reading& now) noexcept {
-  if (level_ >= severity::some) {
+  if (level_ >= severity::some || (level_ == severity::hint && !now.known)) {
     const std::uint64_t whole = now.held_known ? now.held : 8 * std::max(headroom_, 8 * mib);
     const std::uint64_t part = whole / (level_ == severity::severe ? 8 : 32);
     if (part > demanded_) {
@@ -84,7 +84,7 @@ decision targets::decide(const reading& now) noexcept {
   observe(now);
   decision result;
   result.headroom = headroom_;
-  result.deficit = std::max(demand(now), now.known ? subtract(headroom_, now.available) : 0);
+  result.deficit = std::max(demand(now), now.known ? subtract(add(headroom_, now.over), now.available) : 0);
   if (now.held_known) result.deficit = std::min(result.deficit, subtract(now.held, options_.held_min));
 
   if (result.deficit == 0) {

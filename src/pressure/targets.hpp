@@ -30,6 +30,7 @@ struct reading {
   bool known = false;  // whether limit and available could be read
   std::uint64_t limit = 0;
   std::uint64_t available = 0;
+  std::uint64_t over = 0;  // used above the limit
   bool held_known = false;
   std::uint64_t held = 0;
 };
@@ -37,7 +38,7 @@ struct reading {
 // How much an alarm that names no number says.
 enum class severity : unsigned char {
   none,    //
-  hint,    // look now
+  hint,    // look now; where there is nothing to look at, as much as "some"
   some,    // a 32nd of what is held, even if headroom seems to be there; of 8 headrooms if held is not known
   severe,  // an eighth
 };

@@ -27,7 +27,7 @@ target_options options_with_headroom(std::uint64_t least, std::uint64_t most) {
 }
 
 reading at(std::uint64_t now_ns, std::uint64_t available, std::uint64_t held) {
-  return {now_ns, true, gib, available, true, held};
+  return {now_ns, true, gib, available, 0, true, held};
 }
 
 TEST(targets, without_a_shortage_nothing_is_asked) {
@@ -91,11 +91,11 @@ TEST(targets, headroom_stays_within_its_bounds_and_by_default_follows_the_limit)
     EXPECT_LE(headroom, 64 * mib);
   }
   targets by_limit((target_options()));
-  EXPECT_EQ(by_limit.decide({1, true, 1024 * mib, gib, false, 0}).headroom, 32 * mib);
-  EXPECT_EQ(by_limit.decide({2, true, 64 * mib, gib, false, 0}).headroom, 8 * mib);
-  EXPECT_EQ(by_limit.decide({3, true, 1024 * gib, gib, false, 0}).headroom, 256 * mib);
+  EXPECT_EQ(by_limit.decide({1, true, 1024 * mib, gib, 0, false, 0}).headroom, 32 * mib);
+  EXPECT_EQ(by_limit.decide({2, true, 64 * mib, gib, 0, false, 0}).headroom, 8 * mib);
+  EXPECT_EQ(by_limit.decide({3, true, 1024 * gib, gib, 0, false, 0}).headroom, 256 * mib);
   // A limit so small that even the least would be more than a quarter of it: the lower of the two bounds.
-  EXPECT_LE(by_limit.decide({4, true, 16 * mib, mib, false, 0}).headroom, 8 * mib);
+  EXPECT_LE(by_limit.decide({4, true, 16 * mib, mib, 0, false, 0}).headroom, 8 * mib);
 }
 
 TEST(targets, what_the_program_gives_and_takes_itself_is_no_need_of_others) {
@@ -109,9 +109,9 @@ TEST(targets, what_the_program_gives_and_takes_itself_is_no_need_of_others) {
 
 TEST(targets, another_limit_is_no_need_of_others) {
   targets policy(options_with_headroom(8 * mib, 256 * mib));
-  (void)policy.decide({1, true, gib, 900 * mib, true, 0});
-  (void)policy.decide({2, true, gib / 2, 388 * mib, true, 0});
-  (void)policy.decide({11 * second, true, gib / 2, 388 * mib, true, 0});
+  (void)policy.decide({1, true, gib, 900 * mib, 0, true, 0});
+  (void)policy.decide({2, true, gib / 2, 388 * mib, 0, true, 0});
+  (void)policy.decide({11 * second, true, gib / 2, 388 * mib, 0, true, 0});
   EXPECT_EQ(policy.headroom(), 8 * mib);
 }
 
@@ -234,7 +234,7 @@ TEST(targets, alarms_without_a_number_ask_for_a_part_of_what_is_held_and_hints_f
   // Where nothing is known, a part of the headroom takes its place.
   targets blind((target_options()));
   blind.alarm(severity::some, 0, second);
-  EXPECT_EQ(blind.decide({second, false, 0, 0, false, 0}).deficit, 2 * mib);
+  EXPECT_EQ(blind.decide({second, false, 0, 0, 0, false, 0}).deficit, 2 * mib);
 }
 
 // A closed loop: others take and give memory at random, a cache holds what its target allows and obeys notices.
@@ -251,7 +251,7 @@ TEST(targets, in_a_closed_loop_headroom_is_restored_and_memory_is_used) {
     others = static_cast<std::uint64_t>(std::clamp<std::int64_t>(wanted, 100 * mib, 600 * mib));
     held = std::min({held + mib, target, total > others ? total - others : 0});
     const std::uint64_t available = total > held + others ? total - held - others : 0;
-    const decision d = policy.decide({now, true, total, available, true, held});
+    const decision d = policy.decide({now, true, total, available, 0, true, held});
     target = d.target;
     if (d.give_back != 0) {
       held -= d.give_back;
