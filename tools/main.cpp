@@ -7,6 +7,7 @@
 #include <string>
 
 #include "scoot/version.h"
+#include "tools/heap_map.hpp"
 #include "tools/replay.hpp"
 #include "tools/top.hpp"
 
@@ -21,6 +22,14 @@ void add_top_options(CLI::App& app, tools::top_options& o) {
   app.add_flag("-1,--once", o.once, "look for one interval, print that and end");
   app.add_flag("-j,--json", o.json, "an object of JSON for every look, in one line unless --once");
   app.add_flag("!--no-sizes", o.sizes, "do not ask for the sizes of items, for which the server walks over them");
+}
+
+void add_map_options(CLI::App& app, tools::map_options& o) {
+  app.add_option("SOURCE", o.source,
+                 "a snapshot: a file, - for standard input, or HOST:PORT or URL of the HTTP port of a scootd")
+      ->required();
+  app.add_option("-o,--output", o.out, "the SVG file to write; - for standard output")->capture_default_str();
+  app.add_option("--token-file", o.token_file, "whose first line is the token that the HTTP port asks for");
 }
 
 void add_replay_options(CLI::App& app, tools::replay_options& o) {
@@ -70,15 +79,19 @@ int run(int argc, char** argv) {
   app.set_version_flag("-V,--version", "scoot " SCOOT_VERSION);
   app.require_subcommand(1);
   tools::top_options top;
+  tools::map_options map;
   tools::replay_options replay;
   replay.reading.requests_max = 20'000'000;
   CLI::App* const top_command = app.add_subcommand("top", "what a running server does, in the terminal");
+  CLI::App* const map_command = app.add_subcommand("map", "draws a heap snapshot as SVG");
   CLI::App* const replay_command = app.add_subcommand(
       "replay", "sends a cache trace to a memcached-compatible server and reports hits and latencies");
   add_top_options(*top_command, top);
+  add_map_options(*map_command, map);
   add_replay_options(*replay_command, replay);
   CLI11_PARSE(app, argc, argv);
-  return top_command->parsed() ? tools::run_top(top) : replay_command->parsed() ? tools::run_replay(replay) : 1;
+  if (top_command->parsed()) return tools::run_top(top);
+  return map_command->parsed() ? tools::run_map(map) : tools::run_replay(replay);
 }
 
 }  // namespace

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
 // `scoot replay`: sends the requests of a cache trace to a server that speaks memcached's text protocol, stores what a
-// get misses, and says how often that was and how long answers took. docs/replay.md says what a trace becomes.
+// get misses, and says how often that was and how long answers took. docs/tools.md says what a trace becomes.
 //
 // The whole trace is read and checked before anything is sent: 20 bytes of memory a request.
 #pragma once

@@ -3,6 +3,7 @@
 
 import contextlib
 import fcntl
+import http.server
 import json
 import os
 import pty
@@ -18,6 +19,7 @@ import termios
 import threading
 import time
 import unittest
+import xml.etree.ElementTree
 
 import harness
 
@@ -420,6 +422,130 @@ class Replay(ToolTest):
     def gets(self, server):
         with server.connect() as client:
             return client.stats()["cmd_get"]
+
+
+SNAPSHOT = {
+    "scoot_snapshot": 1,
+    "page_bytes": 65536,
+    "pool": {"budget_bytes": 1 << 20, "held_bytes": 40960},
+    "heap": {"live_bytes": 9000, "hole_bytes": 64},
+    "kinds": [{"name": "a <kind> & \"more\" \u00e9 \u0001"}, {"name": "other"}],
+    "shelves": [{"kind": 0, "slot_bytes": 64}],
+    "pages": [
+        {"address": "0x10000", "use": "shelf", "shelf": 0, "resident_begin": 0, "resident_end": 4096, "slots": 9, "holes": 1, "pins": 1, "fill": "91" + "." * 30},
+        {"address": "0x20000", "use": "large", "resident_begin": 0, "resident_end": 65536, "blocks": 2, "fill": "0123456789" + "9" * 22},
+        {"address": "0x30000", "use": "run", "kind": 1, "run_bytes": 70000, "resident_begin": 0, "resident_end": 65536, "fill": "9" * 32},
+        {"address": "0x40000", "use": "run_body", "resident_begin": 0, "resident_end": 8192, "fill": "9" + "." * 31},
+        {"address": "0x50000", "use": "something new", "resident_begin": 0, "resident_end": 0},
+    ],
+}
+
+
+class Map(ToolTest):
+    def drawing(self, text):
+        root = xml.etree.ElementTree.fromstring(text)
+        self.assertEqual(root.tag, "{http://www.w3.org/2000/svg}svg")
+        return root
+
+    def titles(self, root):
+        return [title.text for title in root.iter("{http://www.w3.org/2000/svg}title")]
+
+    def check_the_sample(self, text):
+        titles = self.titles(self.drawing(text))
+        self.assertEqual(len(titles), 5)
+        self.assertEqual(titles[0], '0x10000 shelf of a <kind> & "more" é ?: slots of 64 bytes, 9 in use or holes, 1 holes, 1 pinned; 4.00 KiB resident')
+
+    def test_a_snapshot_from_a_file_or_standard_input(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path, out = os.path.join(folder, "heap.json"), os.path.join(folder, "heap.svg")
+            with open(path, "w", encoding="utf-8") as file:
+                json.dump(SNAPSHOT, file)
+            self.check_the_sample(scoot("map", path).stdout)
+            scoot("map", path, "-o", out)
+            with open(out, encoding="utf-8") as file:
+                self.check_the_sample(file.read())
+            with open(path, encoding="utf-8") as file:
+                run = subprocess.run([scoot_path(), "map", "-"], stdin=file, capture_output=True, text=True, timeout=20)
+            self.check_the_sample(run.stdout)
+            run = scoot("map", path, "-o", os.path.join(folder, "none", "heap.svg"), status=1)
+            self.assertIn("No such file or directory", run.stderr)
+
+    def serve(self, status, body, chunked=False):
+        """A web server with one answer; returns its port, and the requests that it gets."""
+        requests = []
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self):
+                requests.append((self.path, dict(self.headers)))
+                self.send_response(status)
+                if chunked:
+                    self.send_header("Transfer-Encoding", "chunked")
+                    self.end_headers()
+                    for at in range(0, len(body), 100):
+                        piece = body[at : at + 100]
+                        self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+                    self.wfile.write(b"0\r\n\r\n")
+                else:
+                    self.send_header("Content-Length", str(len(body)))
+                    self.end_headers()
+                    self.wfile.write(body)
+
+            def log_message(self, *_):
+                pass
+
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        self.addCleanup(lambda: (server.shutdown(), thread.join(), server.server_close()))
+        return server.server_port, requests
+
+    def test_a_snapshot_by_http(self):
+        body = json.dumps(SNAPSHOT).encode()
+        for chunked in (False, True):
+            port, requests = self.serve(200, body, chunked)
+            self.check_the_sample(scoot("map", f"127.0.0.1:{port}").stdout)
+            self.check_the_sample(scoot("map", f"http://127.0.0.1:{port}/").stdout)
+            self.assertEqual(requests[0][0], "/heap.json")
+            self.assertEqual(requests[0][1]["Host"], f"127.0.0.1:{port}")
+
+    def test_a_token_is_sent(self):
+        port, requests = self.serve(200, json.dumps(SNAPSHOT).encode())
+        with tempfile.NamedTemporaryFile("w") as file:
+            file.write("secret-token\n")
+            file.flush()
+            scoot("map", f"127.0.0.1:{port}", "--token-file", file.name)
+        self.assertEqual(requests[0][1]["Authorization"], "Bearer secret-token")
+
+    def test_what_is_no_snapshot_is_told_of(self):
+        refused, _ = self.serve(401, b"a token is needed\n")
+        other, _ = self.serve(200, b"{}")
+        for source, complaint in (
+            (f"127.0.0.1:{refused}", "answers 401 to /heap.json: a token is needed"),
+            (f"127.0.0.1:{other}", "is no heap snapshot"),
+            (f"127.0.0.1:{harness.free_port()}", "refused"),
+            ("nowhere", "there is no such file, and for an address it lacks the port"),
+            ("/no/where", "No such file or directory"),
+            (SAMPLES, "is a directory"),
+            (BLOCKS, "is no JSON"),
+            (os.path.join(harness.ROOT, "CMakePresets.json"), "is no heap snapshot"),
+        ):
+            with self.subTest(source=source):
+                self.assertIn(complaint, scoot("map", source, status=1).stderr)
+
+    def test_a_running_server(self):
+        said = harness.run_briefly("-h").stdout
+        harness.skip_unless(b"--http=" in said, "the server has no --http")
+        port = harness.free_port()
+        server = self.server("-m", 64, f"--http=127.0.0.1:{port}")
+        with server.connect() as client:
+            for number in range(2000):
+                client.store(b"key%d" % number, b"x" * (number % 900))
+            client.store(b"large", b"x" * 300_000)
+        titles = self.titles(self.drawing(scoot("map", f"127.0.0.1:{port}").stdout))
+        self.assertGreater(len([title for title in titles if " shelf of " in title]), 5)
+        self.assertTrue([title for title in titles if "a block of " in title])
 
 
 class Command(ToolTest):
