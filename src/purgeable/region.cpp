@@ -308,7 +308,7 @@ presence region::copy_out(std::uint32_t chunk, std::size_t offset, std::size_t b
   std::memcpy(to, address(chunk) + offset, bytes);
   if ((was & offered) != 0) {
     // The witness is read after the bytes: still there, it was there when they were read.
-    std::atomic_thread_fence(std::memory_order_acquire);
+    finish_reads();
     const std::size_t last = (offset + std::max<std::size_t>(bytes, 1) - 1) / page_bytes_;
     for (std::size_t page = offset / page_bytes_; page <= last; ++page) {
       if (!look(chunk, page)) return answer_without_pin(chunk, presence::lost);

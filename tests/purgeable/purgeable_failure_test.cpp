@@ -219,6 +219,7 @@ TEST(purgeable_without_support, keeps_what_is_offered_and_says_so) {
 }
 
 TEST_F(purgeable_os_failure, of_locked_memory_refuses_the_offer) {
+  if (sanitized) GTEST_SKIP() << "sanitizers do nothing when memory is locked";
   const auto region = make_region(chunk_bytes, 2);
   ASSERT_NE(region, nullptr);
   const std::uint32_t chunk = region->allocate();
@@ -238,6 +239,7 @@ TEST_F(purgeable_os_failure, of_locked_memory_refuses_the_offer) {
 }
 
 TEST_F(purgeable_os_failure, where_all_memory_is_locked_regions_are_not) {
+  if (sanitized) GTEST_SKIP() << "sanitizers do nothing when memory is locked";
   constexpr int not_permitted = 100;
   // In a child: what is locked from now on stays locked in this process otherwise.
   const int answer = in_a_child([] {

@@ -20,6 +20,17 @@ namespace scoot::testing {
 inline constexpr std::size_t kib = 1024;
 inline constexpr std::size_t mib = 1024 * kib;
 
+#if defined(__SANITIZE_THREAD__)
+inline constexpr bool thread_sanitized = true;
+#else
+inline constexpr bool thread_sanitized = false;
+#endif
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+inline constexpr bool sanitized = true;
+#else
+inline constexpr bool sanitized = false;
+#endif
+
 inline std::unique_ptr<purgeable> make_region(std::size_t chunk_bytes, std::size_t chunks) {
   purgeable_options options;
   options.chunk_bytes = chunk_bytes;
