@@ -21,15 +21,18 @@ void add_top_options(CLI::App& app, tools::top_options& o) {
       ->check(CLI::Range(0.1, 3600.0));
   app.add_flag("-1,--once", o.once, "look for one interval, print that and end");
   app.add_flag("-j,--json", o.json, "an object of JSON for every look, in one line unless --once");
-  app.add_flag("!--no-sizes", o.sizes, "do not ask for the sizes of items, for which the server walks over them");
+  app.add_flag("--no-sizes", o.no_sizes, "do not ask for the sizes of items, for which the server walks over them");
 }
 
 void add_map_options(CLI::App& app, tools::map_options& o) {
   app.add_option("SOURCE", o.source,
                  "a snapshot: a file, - for standard input, or HOST:PORT or URL of the HTTP port of a scootd")
       ->required();
-  app.add_option("-o,--output", o.out, "the SVG file to write; - for standard output")->capture_default_str();
-  app.add_option("--token-file", o.token_file, "whose first line is the token that the HTTP port asks for");
+  app.add_option("-o,--output", o.out, "the SVG file to write; - for standard output")
+      ->capture_default_str()
+      ->type_name("FILE");
+  app.add_option("--token-file", o.token_file, "whose first line is the token that the HTTP port asks for")
+      ->type_name("FILE");
 }
 
 void add_replay_options(CLI::App& app, tools::replay_options& o) {

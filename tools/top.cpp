@@ -119,7 +119,7 @@ class viewer {
     server_sample now;
     if (!client_.take(now, error)) return false;
     std::vector<size_class> sizes;
-    if (options_.sizes && (!sized_ || now.seconds - sized_at_ >= sizes_every_s)) {
+    if (!options_.no_sizes && (!sized_ || now.seconds - sized_at_ >= sizes_every_s)) {
       if (!client_.take_sizes(sizes, error)) return false;
       sizes_ = std::move(sizes);
       sized_at_ = now.seconds;

@@ -14,7 +14,7 @@ struct top_options {
   double interval_s = 1;
   bool once = false;
   bool json = false;
-  bool sizes = true;  // ask for item sizes, every half minute
+  bool no_sizes = false;  // do not ask for item sizes, every half minute
 };
 
 // 0; 1 if the server cannot be reached at the start, or with `once` at all.
