@@ -11,6 +11,7 @@
 #include "moves_bench.hpp"
 #include "policy_bench.hpp"
 #include "pressure_bench.hpp"
+#include "purgeable_bench.hpp"
 #include "replay_bench.hpp"
 #include "report.hpp"
 #include "server_bench.hpp"
@@ -191,6 +192,22 @@ void add_pressure_options(CLI::App& app, bench::pressure_options& o) {
   app.add_option("--svg", o.svg, "draw plots to files whose names begin with this");
 }
 
+void add_purgeable_options(CLI::App& app, bench::purgeable_bench_options& o) {
+  app.add_option("--mib", o.mib, "MiB of chunks; several times the caches")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 16384));
+  app.add_option("--chunk-kib", o.chunk_kib, "KiB of a chunk, a power of two")
+      ->capture_default_str()
+      ->check(CLI::Range(16, 16384));
+  app.add_option("--accesses", o.accesses, "accesses timed at once")
+      ->capture_default_str()
+      ->check(CLI::Range(1000, 1'000'000'000));
+  app.add_option("--rounds", o.rounds, "rounds, of which the medians are shown")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 99));
+  app.add_option("--seed", o.seed, "of the random places")->capture_default_str();
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -219,6 +236,9 @@ int main(int argc, char** argv) {
   bench::policy_bench_options policy;
   CLI::App* policy_command = app.add_subcommand("policy", "what scoot::cache misses beside other policies");
   CLI::App* server_command = app.add_subcommand("server", "scootd beside memcached");
+  bench::purgeable_bench_options purgeable;
+  CLI::App* purgeable_command =
+      app.add_subcommand("purgeable", "pins and reads of purgeable memory beside locks, system calls and plain access");
   add_heap_options(*heap_command, heap);
   speed_command
       ->add_option("--processes", heap.processes, "fresh processes in which the first loop is repeated; 0: none")
@@ -232,14 +252,16 @@ int main(int argc, char** argv) {
   CLI::App* pressure_command =
       app.add_subcommand("pressure", "whether something swaps or dies when a burst needs the cache's memory");
   add_policy_options(*policy_command, policy);
+  add_purgeable_options(*purgeable_command, purgeable);
   add_pressure_options(*pressure_command, pressure);
   for (CLI::App* command : {heap_command, speed_command, moves_command, soak_command, replay_command, server_command,
-                            policy_command, pressure_command})
+                            policy_command, pressure_command, purgeable_command})
     command->fallthrough();
   app.footer("Without a name, all of them run but soak, record and pressure.");
 
   CLI11_PARSE(app, argc, argv);
-  heap.smoke = moves.smoke = soak.smoke = replay.smoke = server.smoke = policy.smoke = pressure.smoke = smoke;
+  heap.smoke = moves.smoke = soak.smoke = replay.smoke = server.smoke = policy.smoke = pressure.smoke =
+      purgeable.smoke = smoke;
   if (record_command->parsed()) return bench::run_record(record);
   const bool all = app.get_subcommands().empty();
   bench::json_rows rows;
@@ -251,6 +273,10 @@ int main(int argc, char** argv) {
   if (all || replay_command->parsed()) status |= bench::run_replay_bench(replay, rows);
   if (all || server_command->parsed()) status |= bench::run_server_bench(server, rows);
   if (all || policy_command->parsed()) status |= bench::run_policy_bench(policy, rows);
+  if (all || purgeable_command->parsed()) {
+    const int purged = bench::run_purgeable_bench(purgeable, rows);
+    if (purgeable_command->parsed() || purged != bench::skipped_status) status |= purged;
+  }
   if (pressure_command->parsed()) {
     status |= bench::run_pressure_bench(pressure, rows);
     if (status == bench::skipped_status) return status;

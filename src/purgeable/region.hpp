@@ -157,8 +157,12 @@ class region final : public purgeable {
   void release(std::uint32_t chunk) noexcept;      // busy and without pins
   [[nodiscard]] bool make_more_usable() noexcept;  // locked
 
-  // With a pin in force: asks the OS which pages are gone; reports what is lost, and returns false if `lost` is full.
-  void note_absent_pages(std::uint32_t chunk, sweep_result& result) noexcept;
+  // Pins offered chunks side by side from `first` on, as many as a sweep may examine at once. Returns how many.
+  [[nodiscard]] std::uint32_t pin_for_sweep(std::uint32_t first, std::uint32_t end, std::size_t bytes_max,
+                                            sweep_result& result) noexcept;
+  // With a pin in force on each: asks the OS which pages are gone.
+  void note_absent_pages(std::uint32_t first, std::uint32_t count, sweep_result& result) noexcept;
+  // With a pin in force: writes what is lost and was not reported. False: `lost` is full, and there is more.
   [[nodiscard]] bool report_lost(std::uint32_t chunk, std::span<lost_range> lost, sweep_result& result) noexcept;
 
   const std::size_t chunk_bytes_;

@@ -15,20 +15,20 @@ constexpr std::uint32_t chunks_a_sweep = 1U << 16;  // looked at by one sweep, o
 
 }  // namespace
 
-void region::note_absent_pages(std::uint32_t chunk, sweep_result& result) noexcept {
-  const std::uint32_t pages = records_[chunk].offered_pages.load(std::memory_order_relaxed);
+void region::note_absent_pages(std::uint32_t first, std::uint32_t count, sweep_result& result) noexcept {
   std::uint64_t absent[os::census_pages_max / 64];
   os::page_census way{};
-  if (!os::find_absent(address(chunk), pages, absent, way)) return;
-  for (std::uint32_t page = 0; page < pages; ++page) {
-    if (!base::test_bit(absent, page)) continue;
-    const std::uint16_t seen = notes_of(chunk)[page].load(std::memory_order_acquire);
-    if (!in_doubt(seen)) continue;
-    // mincore does not tell what is purged from what is swapped out; to read it does.
-    if (way == os::page_census::mincore && seen != note_zero) {
-      if (!look(chunk, page)) result.bytes_purged += page_bytes_;
-    } else if (note_gone(chunk, page, seen)) {
-      result.bytes_purged += page_bytes_;
+  if (!os::find_absent(address(first), count * pages_, absent, way)) return;
+  for (std::uint32_t chunk = first; chunk < first + count; ++chunk) {
+    const std::uint32_t pages = records_[chunk].offered_pages.load(std::memory_order_relaxed);
+    for (std::uint32_t page = 0; page < pages; ++page) {
+      if (!base::test_bit(absent, (chunk - first) * pages_ + page)) continue;
+      const std::uint16_t seen = notes_of(chunk)[page].load(std::memory_order_acquire);
+      if (!in_doubt(seen)) continue;
+      // mincore does not tell what is purged from what is swapped out; to read it does.
+      const bool gone =
+          way == os::page_census::mincore && seen != note_zero ? !look(chunk, page) : note_gone(chunk, page, seen);
+      if (gone) result.bytes_purged += page_bytes_;
     }
   }
 }
@@ -54,6 +54,26 @@ bool region::report_lost(std::uint32_t chunk, std::span<lost_range> lost, sweep_
   return true;
 }
 
+std::uint32_t region::pin_for_sweep(std::uint32_t first, std::uint32_t end, std::size_t bytes_max,
+                                    sweep_result& result) noexcept {
+  constexpr std::uint64_t idle_offered = allocated | offered;
+  const auto count_max = static_cast<std::uint32_t>(os::census_pages_max / pages_);
+  std::uint32_t count = 0;
+  for (; count < count_max && first + count < end; ++count) {
+    chunk_record& r = records_[first + count];
+    if ((r.word.load(std::memory_order_relaxed) & state_mask) != idle_offered) break;
+    const std::size_t bytes = r.offered_pages.load(std::memory_order_relaxed) * page_bytes_;
+    if (result.bytes_examined != 0 && result.bytes_examined + bytes > bytes_max) break;
+    // The pin keeps the chunk what it is. It asks for no bytes, so it is not one of those that pins_ever counts.
+    if ((r.word.fetch_add(1, std::memory_order_acquire) & state_mask) != idle_offered) {
+      remove_pin(first + count);
+      break;
+    }
+    result.bytes_examined += bytes;
+  }
+  return count;
+}
+
 sweep_result region::sweep_chunks(std::span<lost_range> lost, std::size_t bytes_max) noexcept {
   const std::scoped_lock lock(sweep_mutex_);
   std::uint32_t end = 0;
@@ -62,22 +82,23 @@ sweep_result region::sweep_chunks(std::span<lost_range> lost, std::size_t bytes_
     end = unused_;
   }
   sweep_result result;
-  for (std::uint32_t looked = 0; sweep_at_ < end && looked < chunks_a_sweep; ++looked, ++sweep_at_) {
-    chunk_record& r = records_[sweep_at_];
-    constexpr std::uint64_t idle_offered = allocated | offered;
-    if ((r.word.load(std::memory_order_relaxed) & state_mask) != idle_offered) continue;
-    const std::size_t bytes = r.offered_pages.load(std::memory_order_relaxed) * page_bytes_;
-    if (result.bytes_examined != 0 && result.bytes_examined + bytes > bytes_max) return result;
-    // The pin keeps the chunk what it is. It asks for no bytes, so it is not one of those that pins_ever counts.
-    if ((r.word.fetch_add(1, std::memory_order_acquire) & state_mask) == idle_offered) {
-      result.bytes_examined += bytes;
-      if (r.purged_pages.load(std::memory_order_relaxed) * page_bytes_ != bytes) note_absent_pages(sweep_at_, result);
-      if (!report_lost(sweep_at_, lost, result)) {
-        remove_pin(sweep_at_);
-        return result;
-      }
+  const std::uint32_t stop = end - sweep_at_ > chunks_a_sweep ? sweep_at_ + chunks_a_sweep : end;
+  bool room = true;
+  while (room && sweep_at_ < stop && (result.bytes_examined == 0 || result.bytes_examined < bytes_max)) {
+    const std::uint32_t first = sweep_at_;
+    const std::uint32_t count = pin_for_sweep(first, stop, bytes_max, result);
+    if (count == 0) {
+      // Not offered, or more than the rest of what may be examined.
+      if (result.bytes_examined != 0 && (records_[first].word.load(std::memory_order_relaxed) & offered) != 0) break;
+      ++sweep_at_;
+      continue;
     }
-    remove_pin(sweep_at_);
+    note_absent_pages(first, count, result);
+    for (std::uint32_t chunk = first; chunk < first + count; ++chunk) {
+      room = room && report_lost(chunk, lost, result);
+      if (room) sweep_at_ = chunk + 1;
+      remove_pin(chunk);
+    }
   }
   if (sweep_at_ >= end) {
     sweep_at_ = 0;

@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: MIT
 //
-// Goal: when memory is short, the kernel takes what was offered, nothing else suffers, and what is pinned stays.
-// Method: a child in a memory cgroup with a limit fills it with offered chunks and then needs the memory itself, with
-// no reclaim asked for. Without the rights to make a cgroup the test is skipped.
+// Goal: when memory is short, the kernel takes what was offered, nothing else suffers, and what is pinned stays; pins
+// and reads do without the kernel. Method: a child in a memory cgroup with a limit fills it with offered chunks and
+// then needs the memory itself, with no reclaim asked for. Without the rights to make a cgroup the test is skipped.
+// Another child forbids itself all calls of the system and then pins and reads.
 #include <gtest/gtest.h>
+#include <linux/seccomp.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -115,6 +119,44 @@ TEST_F(purgeable_test, when_memory_is_short_what_was_offered_goes_and_nothing_el
   ASSERT_EQ(waitpid(child, &status, 0), child);
   ASSERT_TRUE(WIFEXITED(status)) << "killed by signal " << WTERMSIG(status);
   if (WEXITSTATUS(status) == 100) GTEST_SKIP() << "the memory cgroup cannot be joined";
+  EXPECT_EQ(WEXITSTATUS(status), 0);
+}
+
+// In the child: returns only if nothing forbids it to.
+void access_without_system_calls(purgeable& region, std::uint32_t kept, std::uint32_t offered) {
+  char copy[100];
+  if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT) != 0) return;
+  long status = 0;  // from here on every call but read, write and this thread's exit kills
+  for (int i = 0; i < 100'000; ++i) {
+    const std::size_t offset = static_cast<std::size_t>(i) * 328 % (chunk_bytes - sizeof copy);
+    for (const std::uint32_t chunk : {kept, offered}) {
+      if (region.pin(chunk, offset, sizeof copy) != presence::present) status = 1;
+      region.unpin(chunk);
+      if (region.read_if_present(chunk, offset, sizeof copy, copy) != presence::present) status = 2;
+    }
+  }
+  syscall(SYS_exit, status);
+}
+
+TEST_F(purgeable_test, pins_and_reads_make_no_system_call) {
+  if (sanitized) GTEST_SKIP() << "sanitizers make calls of their own";
+  std::fflush(stdout);
+  const pid_t child = fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    const auto region = make_region(chunk_bytes, 2);
+    const std::uint32_t kept = region->allocate();
+    const std::uint32_t offered = region->allocate();
+    fill(region->data(kept), chunk_bytes, kept);
+    fill(region->data(offered), chunk_bytes, offered);
+    if (region->offer(offered, chunk_bytes) != offer_status::offered) std::_Exit(3);
+    access_without_system_calls(*region, kept, offered);
+    std::_Exit(100);
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  ASSERT_TRUE(WIFEXITED(status)) << "killed by signal " << WTERMSIG(status) << ": it made a call";
+  if (WEXITSTATUS(status) == 100) GTEST_SKIP() << "calls of the system cannot be forbidden here";
   EXPECT_EQ(WEXITSTATUS(status), 0);
 }
 
