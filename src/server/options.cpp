@@ -70,6 +70,7 @@ process
   -d, --daemon              run in the background
   -u, --user=NAME           become this user (when started as root)
   -P, --pidfile=PATH        write the process id here
+      --seccomp=MODE        on: system calls that are not needed fail; log: they are logged; off (default)
   -r, --enable-coredumps    let a crash leave a core file
   -o, --extended=LIST       memcached's extended options; docs/options.md has a table
   -h, --help                print this and end
@@ -123,7 +124,7 @@ struct raw_options {
   std::string ignored, memory_file;
   bool huge_pages = false, lock_memory = false;
   std::string protocol = "auto";
-  std::string log_level = "info", log_form = "text", log_to = "auto";
+  std::string log_level = "info", log_form = "text", log_to = "auto", seccomp = "off";
   int verbose = 0;
   extended_list file_extended;
   bool help = false, version = false, example = false, no_evictions = false, no_cas = false, no_flush = false,
@@ -168,6 +169,7 @@ void declare(CLI::App& app, raw_options& raw, server_options& options) {
   app.add_option("--io", raw.io)->multi_option_policy(last);
   app.add_flag("-d,--daemon", options.daemonise);
   app.add_option("-u,--user", options.user)->multi_option_policy(last);
+  app.add_option("--seccomp", raw.seccomp)->multi_option_policy(last);
   app.add_option("-P,--pidfile", options.pid_file)->multi_option_policy(last);
   app.add_flag("-v,--verbose", raw.verbose);
   app.add_option("--log-level", raw.log_level)->multi_option_policy(last);
@@ -265,6 +267,8 @@ void check(const raw_options& raw, server_options& options) {
   if (!raw.memory_file.empty()) refuse("-e: there is no memory file; a restart begins with an empty cache");
   if (raw.huge_pages) refuse("-L: there are no huge pages here; transparent ones are the kernel's own choice");
   check_log(raw, options);
+  constexpr std::string_view modes[] = {"off", "log", "on"};
+  options.seccomp = static_cast<seccomp_mode>(one_of(raw.seccomp, "--seccomp", modes));
   for (const auto& [name, value] : raw.file_extended) parse_extended(name, value, options);
   for (const std::string& list : raw.extended) parse_extended(list, options);
   check_extended(options);

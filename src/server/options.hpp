@@ -51,6 +51,9 @@ enum class log_target : unsigned char {
   journal,  // standard error, with the levels as systemd takes them
   syslog,
 };
+// What becomes of system calls that the daemon does not need.
+enum class seccomp_mode : unsigned char { off, log, on };
+
 enum class log_form : unsigned char { text, json };
 inline constexpr int verbosity_most = 2;    // every command and response
 inline constexpr int verbosity_least = -2;  // errors only
@@ -83,6 +86,7 @@ struct server_options {
   log_form log_as = log_form::text;
   int verbosity = 0;  // verbosity_least to verbosity_most
   std::string user;
+  seccomp_mode seccomp = seccomp_mode::off;
   std::string pid_file;
 };
 

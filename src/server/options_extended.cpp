@@ -45,6 +45,7 @@ constexpr std::string_view without_effect[] = {
     "modern",
     "no_modern",
     "no_drop_privileges",
+    "relaxed_privileges",
     "ssl_wbuf_size",
 };
 
@@ -75,9 +76,7 @@ struct refusal {
 };
 
 constexpr refusal refusals[] = {
-    {"drop_privileges", "there is no filter of system calls"},
     {"ssl_kernel_tls", "TLS is done by OpenSSL, not by the kernel"},
-    {"relaxed_privileges", "there is no filter of system calls"},
     {"proxy_config", "there is no proxy"},
     {"proxy_arg", "there is no proxy"},
     {"meta_response_old", "meta commands answer as memcached's have since 1.6.10"},
@@ -138,6 +137,8 @@ void parse_extended(std::string_view name, const std::string& value, server_opti
     options.idle_timeout_s = static_cast<unsigned>(number(value, "-o idle_timeout", 0, 1'000'000'000));
   } else if (name == "maxconns_fast") {
     options.reject_at_limit = true;
+  } else if (name == "drop_privileges") {  // memcached's filter of system calls
+    options.seccomp = seccomp_mode::on;
   } else if (name == "no_maxconns_fast") {
     options.reject_at_limit = false;
   } else if (name.substr(0, 4) == "ext_") {

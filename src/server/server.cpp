@@ -19,6 +19,7 @@
 #include "server/log.hpp"
 #include "server/process.hpp"
 #include "server/reload.hpp"
+#include "server/sandbox.hpp"
 #include "server/tls.hpp"
 #include "server/worker.hpp"
 
@@ -152,6 +153,8 @@ int start(const parsed_options& parsed, const settings_reader& read_again, backg
   pid_file id;
   if (std::string error = id.write(options.pid_file); !error.empty()) return give_up(error, status_os);
   if (std::string error = become(who); !error.empty()) return give_up(error, status_os);
+  if (std::string error = drop_capabilities(); !error.empty()) return give_up(error, status_os);
+  if (std::string error = filter_system_calls(options); !error.empty()) return give_up(error, status_os);
   const int signals = end_signals();
   if (signals < 0) return give_up("cannot watch for signals", status_os);
   const int status = serve(parsed, read_again, doors, parent, signals);
