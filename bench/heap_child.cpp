@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "pressure_roles.hpp"
+#include "reaction_bench.hpp"
 
 namespace bench {
 namespace {
@@ -65,6 +66,7 @@ bool parse(int argc, char** argv, child_options& o) {
 
 int run_child(int argc, char** argv) {
   if (argc >= 2 && std::strcmp(argv[0], "pressure") == 0) return run_pressure_role(argc - 1, argv + 1);
+  if (argc >= 2 && std::strcmp(argv[0], "reaction") == 0) return run_reaction_role(argc - 1, argv + 1);
   child_options options;
   if (argc < 1 || !parse(argc, argv, options)) return 2;
   if (std::strcmp(argv[0], "probe") == 0) {

@@ -12,6 +12,7 @@
 #include "policy_bench.hpp"
 #include "pressure_bench.hpp"
 #include "purgeable_bench.hpp"
+#include "reaction_bench.hpp"
 #include "replay_bench.hpp"
 #include "report.hpp"
 #include "server_bench.hpp"
@@ -208,6 +209,14 @@ void add_purgeable_options(CLI::App& app, bench::purgeable_bench_options& o) {
   app.add_option("--seed", o.seed, "of the random places")->capture_default_str();
 }
 
+void add_reaction_options(CLI::App& app, bench::reaction_options& o) {
+  app.add_option("--signals", o.signals, "signals of each arm")->capture_default_str()->check(CLI::Range(1, 10'000));
+  app.add_option("--bursts", o.bursts, "bursts of each arm")->capture_default_str()->check(CLI::Range(0, 1000));
+  app.add_option("--rate", o.rate_mib_s, "of a burst, in MiB a second")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 100'000));
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -226,6 +235,7 @@ int main(int argc, char** argv) {
   bench::record_options record;
   bench::server_bench_options server;
   bench::pressure_options pressure;
+  bench::reaction_options reaction;
   CLI::App* heap_command = app.add_subcommand("heap", "the relocating heap beside malloc implementations");
   CLI::App* speed_command = heap_command->add_subcommand("speed", "CPU time of allocate and free in hot loops");
   CLI::App* moves_command = app.add_subcommand("moves", "blocks moved by the heap beside memcpy of the same blocks");
@@ -254,14 +264,17 @@ int main(int argc, char** argv) {
   add_policy_options(*policy_command, policy);
   add_purgeable_options(*purgeable_command, purgeable);
   add_pressure_options(*pressure_command, pressure);
+  CLI::App* reaction_command =
+      app.add_subcommand("reaction", "how long until a program hears that memory is short, beside busy ones");
+  add_reaction_options(*reaction_command, reaction);
   for (CLI::App* command : {heap_command, speed_command, moves_command, soak_command, replay_command, server_command,
-                            policy_command, pressure_command, purgeable_command})
+                            policy_command, pressure_command, purgeable_command, reaction_command})
     command->fallthrough();
-  app.footer("Without a name, all of them run but soak, record and pressure.");
+  app.footer("Without a name, all of them run but soak, record, pressure and reaction.");
 
   CLI11_PARSE(app, argc, argv);
   heap.smoke = moves.smoke = soak.smoke = replay.smoke = server.smoke = policy.smoke = pressure.smoke =
-      purgeable.smoke = smoke;
+      purgeable.smoke = reaction.smoke = smoke;
   if (record_command->parsed()) return bench::run_record(record);
   const bool all = app.get_subcommands().empty();
   bench::json_rows rows;
@@ -279,6 +292,10 @@ int main(int argc, char** argv) {
   }
   if (pressure_command->parsed()) {
     status |= bench::run_pressure_bench(pressure, rows);
+    if (status == bench::skipped_status) return status;
+  }
+  if (reaction_command->parsed()) {
+    status |= bench::run_reaction_bench(reaction, rows);
     if (status == bench::skipped_status) return status;
   }
   if (!json.empty() && !bench::write_json(json, rows, command_line(argc, argv))) status |= 1;

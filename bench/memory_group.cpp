@@ -81,9 +81,11 @@ bool memory_group::join() const noexcept {
   return good;
 }
 
-std::uint64_t memory_group::usage_bytes() const {
-  return whole(read_text(path_ + (where_.version == 1 ? "/memory.usage_in_bytes" : "/memory.current")));
+std::string memory_group::usage_file() const {
+  return path_ + (where_.version == 1 ? "/memory.usage_in_bytes" : "/memory.current");
 }
+
+std::uint64_t memory_group::usage_bytes() const { return whole(read_text(usage_file())); }
 
 std::uint64_t memory_group::oom_kills() const {
   return number_after(read_text(path_ + (where_.version == 1 ? "/memory.oom_control" : "/memory.events")), "oom_kill");

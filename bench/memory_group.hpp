@@ -39,6 +39,7 @@ class memory_group {
   // Moves this process into the group. Makes no allocation: it is for processes that were just forked.
   bool join() const noexcept;
 
+  [[nodiscard]] std::string usage_file() const;
   [[nodiscard]] std::uint64_t usage_bytes() const;
   [[nodiscard]] std::uint64_t oom_kills() const;
 
