@@ -28,18 +28,26 @@
 
 #include "scoot/export.h"
 #include "scoot/heap.hpp"
+#include "scoot/purgeable.hpp"
 
 namespace scoot {
 
 inline constexpr std::size_t key_bytes_max = 250;
 inline constexpr std::uint32_t expires_never = 0;
+inline constexpr std::size_t purgeable_auto = ~std::size_t{0};
 
 struct cache_options {
   std::size_t budget_bytes = std::size_t{64} << 20;   // ceiling of all the cache holds: items, index, queues, metadata
   unsigned shards = 0;                                // a power of two up to 256; 0: by threads and budget
   std::size_t item_bytes_max = std::size_t{1} << 20;  // key, value and header; larger items are refused (too_large)
   bool evict = true;                                  // false: a full cache refuses to store (no_memory)
-  bool maintenance_thread = true;           // false: the program calls maintain() itself, a few times a second
+  bool maintenance_thread = true;  // false: the program calls maintain() itself, a few times a second
+  // A second, cold tier in memory that the kernel may take back whenever it is short (see purgeable.hpp): what is
+  // evicted goes there, up to so many bytes, and comes back when it is asked for. Not part of the budget, but for about
+  // 10 bytes an item. 0: none; purgeable_auto: half of the memory that nobody needs, as that changes. There is none
+  // either where the kernel takes no such memory, or if evict is false.
+  std::size_t purgeable_bytes = 0;
+  bool purgeable_keep_refused = false;      // for tests: the tier works with memory that the kernel does not take
   std::uint32_t (*clock)(void*) = nullptr;  // for tests: unix seconds; null: the monotonic clock from today's date
   void* clock_context = nullptr;
   std::uint64_t hash_seed =
@@ -158,6 +166,26 @@ struct arithmetic_result {
   std::uint32_t expired_at = expires_never;  // before `touch`
 };
 
+// The cold tier.
+struct cold_stats {
+  purge_support support = purge_support::refused;
+  std::size_t ceiling_bytes = 0;  // of its chunks, now; 0: off
+  std::size_t items = 0;          // those on pages that were purged lately may be among them
+  std::size_t chunks = 0;
+  std::size_t offered_bytes = 0;    // that the kernel may take, less what it is known to have taken
+  std::size_t index_bytes = 0;      // part of the budget
+  std::uint64_t reads = 0;          // of offered memory
+  std::uint64_t lost_reads = 0;     // of these, found it purged
+  std::uint64_t hits = 0;           // items asked for, by any operation, that were here
+  std::uint64_t promotions = 0;     // of these, copied to the hot tier
+  std::uint64_t demotions = 0;      // items that came here rather than being evicted
+  std::uint64_t demoted_bytes = 0;  // headers included
+  std::uint64_t lost_items = 0;     // with purged memory
+  std::uint64_t purged_bytes = 0;
+  std::uint64_t dropped_items = 0;    // at the ceiling, or for want of room in the index
+  std::uint64_t too_large_items = 0;  // evicted, because they are larger than a chunk
+};
+
 struct cache_stats {
   std::size_t budget_bytes = 0;
   std::size_t item_bytes_max = 0;
@@ -182,6 +210,7 @@ struct cache_stats {
   std::uint64_t expired_unread = 0;  // of expired and reclaimed, never read
   std::uint64_t store_too_large = 0, store_no_memory = 0;
   std::size_t pinned_items = 0;
+  cold_stats cold;
   // What maintain() did and cost, in the cache's own thread or the program's. Moves beside these were part of stores.
   std::uint64_t idle_compactions = 0;       // times that a shard had enough to gain
   std::uint64_t idle_bytes_moved = 0;       // by them

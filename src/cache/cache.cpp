@@ -62,8 +62,8 @@ std::unique_ptr<cache_impl> cache_impl::create(const cache_options& options) noe
   const unsigned shards = choose_shards(options);  // at least 1
   if (!std::has_single_bit(shards) || shards > shards_max || options.item_bytes_max < 512) return nullptr;
   if (options.budget_bytes < shards * shard_budget_min) return nullptr;
-  std::unique_ptr<cache_impl> made(new (std::nothrow) cache_impl(options));
-  if (made == nullptr) return nullptr;
+  std::unique_ptr<cache_impl> made(new (std::nothrow) cache_impl(options, shards));
+  if (made == nullptr || !made->policy_.valid()) return nullptr;
   made->pool_ = page_pool::create({options.budget_bytes, 0, 0});
   if (made->pool_ == nullptr) return nullptr;
   made->shards_.reset(new (std::nothrow) std::unique_ptr<shard>[shards]);
@@ -71,18 +71,19 @@ std::unique_ptr<cache_impl> cache_impl::create(const cache_options& options) noe
   for (; made->shard_count_ < shards; ++made->shard_count_) {
     made->shards_[made->shard_count_] =
         shard::create({made.get(), made->shard_count_, made->pool_.get(), made->seed_, options.item_bytes_max,
-                       options.evict, &made->clock_, &made->cas_, &made->fair_bytes_});
+                       options.evict, &made->clock_, &made->cas_, &made->fair_bytes_, made->policy_.cold()});
     if (made->shards_[made->shard_count_] == nullptr) return nullptr;
   }
   if (options.maintenance_thread && !made->start_thread()) return nullptr;
   return made;
 }
 
-cache_impl::cache_impl(const cache_options& options) noexcept
+cache_impl::cache_impl(const cache_options& options, unsigned shards) noexcept
     : options_(options),
       clock_(options),
       seed_(options.hash_seed != 0 ? options.hash_seed : choose_seed()),
-      fair_bytes_(options.budget_bytes / choose_shards(options)),
+      policy_(options, shards),
+      fair_bytes_(options.budget_bytes / shards),
       target_(options.budget_bytes) {}
 
 cache_impl::~cache_impl() {
@@ -258,6 +259,7 @@ cache_stats cache_impl::stats() const noexcept {
     const std::lock_guard guard(shards_[i]->lock());
     shards_[i]->add_stats(sum);
   }
+  policy_.add_stats(sum);
   sum.pool = pool_->stats();
   sum.budget_bytes = target_.load(std::memory_order_relaxed);
   sum.item_bytes_max = options_.item_bytes_max;
@@ -307,7 +309,12 @@ cache_status get_from(cache_impl& impl, const hashed_key& k, shard::visitor visi
   shard& s = impl.shard_of(k);
   cache_status status = cache_status::not_found;
   const bool had_memory = impl.run(s, [&] { return s.get(k, options, visit, context, status); });
-  return had_memory ? status : cache_status::no_memory;
+  if (had_memory) return status;
+  if (options.cas || options.touch || options.meta != nullptr) return cache_status::no_memory;
+  // Where there is no memory to make a cold item hot, it is not there.
+  const std::lock_guard guard(s.lock());
+  s.discard(k);
+  return cache_status::not_found;
 }
 
 }  // namespace

@@ -14,6 +14,7 @@
 #include <mutex>
 #include <thread>
 
+#include "cache/memory_policy.hpp"
 #include "cache/shard.hpp"
 #include "scoot/cache.hpp"
 
@@ -79,7 +80,7 @@ class cache_impl final : public cache {
  private:
   static constexpr std::size_t relief_bytes = std::size_t{256} << 10;
 
-  explicit cache_impl(const cache_options& options) noexcept;
+  cache_impl(const cache_options& options, unsigned shards) noexcept;
   [[nodiscard]] bool start_thread() noexcept;
   bool relieve(shard& poor, unsigned round) noexcept;
   bool cut_step(shard& s) noexcept;
@@ -88,6 +89,7 @@ class cache_impl final : public cache {
   const clock clock_;
   const std::uint64_t seed_;
   std::atomic<std::uint64_t> cas_{0};
+  memory_policy policy_;
   std::unique_ptr<page_pool> pool_;
   std::unique_ptr<std::unique_ptr<shard>[]> shards_;
   unsigned shard_count_ = 0;

@@ -56,7 +56,10 @@ shard::shard(const shard_options& options, std::unique_ptr<heap> h) noexcept
       pins_(*heap_, fixed_) {}
 
 bool shard::start() noexcept {
-  return items_ && chunks_ && fixed_ && index_.start() && lists_.start(wheel::list_end, chunks_);
+  if (!items_ || !chunks_ || !fixed_ || !index_.start() || !lists_.start(wheel::list_end, chunks_)) return false;
+  if (options_.cold == nullptr) return true;
+  cold_ = cold_tier::create(*heap_, fixed_, *options_.cold);
+  return cold_ != nullptr;
 }
 
 // ---- movers -------------------------------------------------------------------------------------------------------
@@ -206,7 +209,7 @@ shard::evicted shard::evict_one() noexcept {
     }
     if ((!kept && policy_.judge(q, it) == eviction::verdict::evict) || !lists_.can_push(eviction::main)) {
       policy_.evicted(q, index_, p.of);
-      remove(s, cause::evicted);
+      remove(s, cold_ != nullptr && cold_->add(p.of, it) ? cause::demoted : cause::evicted);
       result.bytes = bytes;
       return result;
     }
@@ -280,6 +283,7 @@ void shard::begin_flush() noexcept {
   // Only three flushes within one sweep get here with items left of the flush before.
   while (in_epoch_[next] != 0) (void)sweep(1024);
   epoch_ = next;
+  if (cold_ != nullptr) cold_->clear();
   flush_at_ = 0;
   sweep_at_ = 0;
 }
@@ -348,9 +352,17 @@ bool shard::grow_index() noexcept {
   return true;
 }
 
+// The same for the cold tier's.
+bool shard::fit_cold(unsigned steps) noexcept {
+  if (!cold_->wants_to_fit()) return false;
+  if (const std::size_t bytes = cold_->fit_bytes(); bytes != 0 && full_ && !poor_) pay(bytes + 2 * os_page);
+  return cold_->fit(steps);
+}
+
 // What every operation that changes something does for the upkeep.
 void shard::step() noexcept {
   check_flush();
+  if (cold_ != nullptr) (void)fit_cold(2);
   if (index_.wants_to_grow() || index_.wants_to_shrink()) (void)fit_index(2);
   if (index_.entries() != in_epoch_[epoch_]) (void)sweep(4);
   if (!lists_.empty(wheel::due_list)) (void)expire(4);
@@ -363,6 +375,7 @@ bool shard::maintain() noexcept {
   (void)sweep(64);
   const bool fitted = fit_index(32);
   const bool tidied = tidy_lists();
+  const bool cold = cold_ != nullptr && cold_->maintain();
   // What expiry or a flush left behind in holes is given back; the few holes of everyday traffic are left to it.
   const std::size_t gain = heap_->estimate().bytes_to_gain;
   bool compacted = false;
@@ -375,7 +388,7 @@ bool shard::maintain() noexcept {
     ++counts_.idle_stops[static_cast<std::size_t>(c.why)];
   }
   const bool due = !lists_.empty(wheel::due_list) && lists_.spares() != 0;  // else there is no memory to go on
-  return compacted || due || index_.entries() != in_epoch_[epoch_] || fitted || tidied ||
+  return compacted || due || cold || index_.entries() != in_epoch_[epoch_] || fitted || tidied ||
          !wheel_.advance(options_.time->now(), 65536);
 }
 
@@ -448,6 +461,7 @@ void shard::add_stats(cache_stats& sum) const noexcept {
   sum.item_bytes += item_bytes_;
   sum.index_bytes += index_.bytes() + lists_.bytes();
   sum.pinned_items += pins_.count();
+  if (cold_ != nullptr) cold_->add_stats(sum.cold);
   const heap_stats h = heap_->stats();
   sum.heap.blocks += h.blocks;
   sum.heap.live_bytes += h.live_bytes;
@@ -469,6 +483,7 @@ void shard::add_stats(cache_stats& sum) const noexcept {
 
 void shard::reset_stats() noexcept {
   for (const auto counter : counters) counts_.*counter = 0;
+  if (cold_ != nullptr) cold_->reset_stats();
   std::fill(std::begin(counts_.idle_stops), std::end(counts_.idle_stops), 0);
 }
 
@@ -490,6 +505,13 @@ void shard::verify() noexcept {
   SCOOT_CHECK(1, bytes[0] == policy_.bytes(eviction::small) && bytes[1] == policy_.bytes(eviction::main),
               "bytes of the queues are wrong: %zu and %zu", bytes[0], bytes[1]);
   SCOOT_CHECK(1, std::equal(std::begin(epochs), std::end(epochs), std::begin(in_epoch_)), "items of epochs are wrong");
+  if (cold_ != nullptr) {
+    cold_->verify();
+    cold_->for_each_key([&](std::string_view key) {
+      const std::uint64_t hash = hash_of(key, options_.seed);
+      SCOOT_CHECK(1, !find({key, hash, name::of(hash)}), "a key is in both tiers");
+    });
+  }
   SCOOT_CHECK(1, expiring == expiring_ && payload == item_bytes_, "expiring items or their bytes are wrong");
 }
 

@@ -17,6 +17,7 @@
 #include <cstdint>
 #include <memory>
 
+#include "cache/cold_tier.hpp"
 #include "cache/eviction.hpp"
 #include "cache/index.hpp"
 #include "cache/item.hpp"
@@ -51,6 +52,7 @@ struct shard_options {
   const clock* time = nullptr;
   std::atomic<std::uint64_t>* cas = nullptr;             // the last unique given
   const std::atomic<std::size_t>* fair_bytes = nullptr;  // a shard's part of the budget
+  const cold_options* cold = nullptr;                    // null: no cold tier
 };
 
 struct hashed_key {
@@ -131,10 +133,11 @@ class shard {
   // Tests' view of the inside: moves every item; checks every invariant.
   void move_everything() noexcept { heap_->move_everything(); }
   void verify() noexcept;
+  [[nodiscard]] cold_tier* cold() noexcept { return cold_.get(); }
 
  private:
   using slot = index::slot;
-  enum class cause : unsigned char { deleted, replaced, evicted, expired, reclaimed, flushed };
+  enum class cause : unsigned char { deleted, replaced, evicted, demoted, expired, reclaimed, flushed };
 
   shard(const shard_options& options, std::unique_ptr<heap> h) noexcept;
   [[nodiscard]] bool start() noexcept;
@@ -168,6 +171,7 @@ class shard {
   std::size_t sweep(std::size_t buckets) noexcept;
   bool tidy_lists() noexcept;
   bool fit_index(unsigned steps) noexcept;
+  bool fit_cold(unsigned steps) noexcept;
   bool grow_index() noexcept;
   void begin_flush() noexcept;
   void check_flush() noexcept {
@@ -177,7 +181,12 @@ class shard {
   void step() noexcept;
 
   // shard_operations.cpp
+  // These want three chunks reserved: one for what is evicted meanwhile, two for the item's names.
   [[nodiscard]] progress install(const hashed_key& k, item it) noexcept;
+  [[nodiscard]] bool add_new(const hashed_key& k, item it) noexcept;
+  [[nodiscard]] progress recall(const hashed_key& k, slot& s) noexcept;
+  [[nodiscard]] progress find_or_recall(const hashed_key& k, slot& s) noexcept;
+  bool remove_cold(const hashed_key& k) noexcept;
   void take_over(slot s, item it) noexcept;
   void file(item it, name n) noexcept;
   [[nodiscard]] progress add_fields(const hashed_key& k, item_fields add, slot& s) noexcept;
@@ -231,9 +240,10 @@ class shard {
   wheel wheel_;
   pins pins_;
   eviction policy_;
-  std::size_t in_epoch_[4] = {};  // items
-  std::size_t item_bytes_ = 0;    // keys and values
-  std::size_t expiring_ = 0;      // items with an expiry field
+  std::unique_ptr<cold_tier> cold_;  // null: there is none
+  std::size_t in_epoch_[4] = {};     // items
+  std::size_t item_bytes_ = 0;       // keys and values
+  std::size_t expiring_ = 0;         // items with an expiry field
   std::size_t sweep_at_ = 0;
   std::size_t room_bytes_ = 0;  // what an operation lacked last
   // Since an allocation failed, each is paid for beforehand by evictions: credit_ is what was freed less what was

@@ -23,10 +23,11 @@ namespace {
 progress shard::get_meta(const hashed_key& k, const read_options& options, visitor visit, void* context,
                          cache_status& status) noexcept {
   const meta_read& meta = *options.meta;
-  if (!lists_.reserve(2)) return out_of_memory(name_lists::names_per_chunk * 5);
+  if (!lists_.reserve(3)) return out_of_memory(name_lists::names_per_chunk * 5);
   const bool may_pin = options.pinned != nullptr && pins_.reserve();
   status = cache_status::not_found;
   slot s = find_to_read(k);
+  if (!s && cold_ != nullptr && recall(k, s) == progress::more_room) return progress::more_room;
   const bool created = !s && meta.create;
   bool wins = created;
   const std::uint32_t now = options_.time->now();
@@ -149,8 +150,9 @@ progress shard::store_meta(const hashed_key& k, std::string_view value, const st
 
 progress shard::remove(const hashed_key& k, const remove_options& options, cache_status& status) noexcept {
   step();
-  if (!lists_.reserve(1)) return out_of_memory(name_lists::names_per_chunk * 5);
-  slot s = find_live(k);
+  if (!lists_.reserve(2)) return out_of_memory(name_lists::names_per_chunk * 5);
+  slot s;
+  if (find_or_recall(k, s) == progress::more_room) return progress::more_room;
   if (!s || ((options.compare || options.cas != 0) && !has_unique(s.get(), options.cas))) {
     ++counts_.deletes;
     status = s ? cache_status::exists : cache_status::not_found;
@@ -216,7 +218,7 @@ progress shard::empty(const hashed_key& k, const remove_options& options, slot& 
 // What comes before the sum. `done` if there will be none, and the result is filled in.
 progress shard::prepare_arithmetic(const hashed_key& k, const arithmetic_options& options, slot& s,
                                    arithmetic_result& result, bool& done) noexcept {
-  if ((options.touch || options.create) && !lists_.reserve(2)) return out_of_memory(name_lists::names_per_chunk * 5);
+  if ((options.touch || options.create) && !lists_.reserve(3)) return out_of_memory(name_lists::names_per_chunk * 5);
   s = find_live(k);
   if (!s) {
     done = options.create.has_value();

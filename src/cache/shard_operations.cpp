@@ -19,10 +19,11 @@ progress shard::get(const hashed_key& k, const read_options& options, visitor vi
   if (options.touch || options.cas || options.meta != nullptr) keep(k.called);
   if (options.meta != nullptr) [[unlikely]]
     return get_meta(k, options, visit, context, status);
-  if (options.touch && !lists_.reserve(1)) return out_of_memory(name_lists::names_per_chunk * 5);
+  if (options.touch && !lists_.reserve(2)) return out_of_memory(name_lists::names_per_chunk * 5);
   const bool may_pin = options.pinned != nullptr && pins_.reserve();
   status = cache_status::not_found;
   slot s = find_to_read(k);
+  if (!s && cold_ != nullptr && recall(k, s) == progress::more_room) return progress::more_room;
   if (s && (options.touch || options.cas)) {
     const item_fields has = s.get().fields();
     const item_fields add{false, options.touch && *options.touch != expires_never && !has.expiry,
@@ -63,6 +64,50 @@ void shard::pin(item it, const item_view& view, const read_options& options) noe
   pinned.item_ = it.block();
   pinned.shard_ = options_.number;
   pinned.view_ = view;
+}
+
+// Looks for the item of a key that is not hot in the cold tier, and makes it a hot one. s is the item, or empty.
+progress shard::recall(const hashed_key& k, slot& s) noexcept {
+  s = {};
+  const cold_tier::found f = cold_->find(k.key, k.called);
+  if (!f) return progress::finished;
+  if (f.expires_at != expires_never && f.expires_at <= options_.time->now()) {
+    cold_->erase(f);
+    ++counts_.reclaimed;
+    return progress::finished;
+  }
+  if (!lists_.reserve(3)) return out_of_memory(name_lists::names_per_chunk * 5);
+  void* const block = allocate(f.bytes);  // may evict, so that others are demoted and the oldest chunk is dropped
+  if (block == nullptr) return progress::more_room;
+  if (!cold_->copy(f, k.key, block)) {
+    heap_->free(block);
+    return progress::finished;
+  }
+  item it(block);
+  it.set_uses(0);
+  if (!add_new(k, it)) {
+    heap_->free(block);
+    return out_of_memory(0);
+  }
+  cold_->erase(f);
+  ++cold_->counts().hits;
+  ++cold_->counts().promotions;
+  if (!lists_.reserve(3)) return out_of_memory(name_lists::names_per_chunk * 5);  // as callers have it
+  s = find(k);
+  return progress::finished;
+}
+
+progress shard::find_or_recall(const hashed_key& k, slot& s) noexcept {
+  s = find_live(k);
+  return s || cold_ == nullptr ? progress::finished : recall(k, s);
+}
+
+// Removes the cold item of that key; true if there was one, and it was live.
+bool shard::remove_cold(const hashed_key& k) noexcept {
+  if (cold_ == nullptr) return false;
+  const cold_tier::found f = cold_->find(k.key, k.called);
+  if (f) cold_->erase(f);
+  return f && (f.expires_at == expires_never || f.expires_at > options_.time->now());
 }
 
 // What an item takes over from the one that it replaces, as far as it has the fields.
@@ -147,19 +192,26 @@ progress shard::install(const hashed_key& k, item it) noexcept {
   if (s) {
     take_over(s, it);
   } else {
-    if (!index_.insert(k.called, it, epoch_)) return out_of_memory(0);
-    ++in_epoch_[epoch_];
-    const auto q = policy_.choose_queue(index_, k.called);
-    it.set_mark(lists_.push(q, k.called));
-    policy_.added(q, it.bytes());
-    item_bytes_ += it.key_bytes() + it.value_bytes();
-    if (it.has_expiry_field()) {
-      ++expiring_;
-      if (it.expires_at() != expires_never) file(it, k.called);
-    }
+    if (!add_new(k, it)) return out_of_memory(0);
+    (void)remove_cold(k);  // a key is in one tier only
   }
   ++counts_.items_stored;
   return progress::finished;
+}
+
+// The same where there is none. False, and nothing changed: the index has no room for it.
+bool shard::add_new(const hashed_key& k, item it) noexcept {
+  if (!index_.insert(k.called, it, epoch_)) return false;
+  ++in_epoch_[epoch_];
+  const auto q = policy_.choose_queue(index_, k.called);
+  it.set_mark(lists_.push(q, k.called));
+  policy_.added(q, it.bytes());
+  item_bytes_ += it.key_bytes() + it.value_bytes();
+  if (it.has_expiry_field()) {
+    ++expiring_;
+    if (it.expires_at() != expires_never) file(it, k.called);
+  }
+  return true;
 }
 
 void shard::fill(item it, std::string_view key, std::size_t value_bytes, const store_options& options) noexcept {
@@ -234,7 +286,11 @@ progress shard::store(const hashed_key& k, std::string_view value, const store_o
   if (options.mode != store_mode::set) keep(k.called);
   step();
   if (full_ && ready == nullptr && options_.evict && !poor_) pay(k.key.size() + value.size());  // while memory answers
-  if (!lists_.reserve(2)) return out_of_memory(name_lists::names_per_chunk * 5);
+  if (!lists_.reserve(3)) return out_of_memory(name_lists::names_per_chunk * 5);
+  if (cold_ != nullptr) {
+    slot hot;
+    if (options.mode != store_mode::set && find_or_recall(k, hot) == progress::more_room) return progress::more_room;
+  }
   if (options.extras != nullptr) [[unlikely]]
     return store_meta(k, value, options, ready, status);
   slot s = find_live(k);
@@ -335,22 +391,29 @@ void shard::drop_reserved(void* block) noexcept {
 cache_status shard::remove(const hashed_key& k) noexcept {
   step();
   ++counts_.deletes;
-  const slot s = find_live(k);
-  if (!s) return cache_status::not_found;
+  if (const slot s = find_live(k)) {
+    remove(s, cause::deleted);
+  } else if (!remove_cold(k)) {
+    return cache_status::not_found;
+  }
   ++counts_.delete_hits;
-  remove(s, cause::deleted);
   return cache_status::ok;
 }
 
 void shard::discard(const hashed_key& k) noexcept {
-  if (const slot s = find_live(k)) remove(s, cause::replaced);
+  if (const slot s = find_live(k)) {
+    remove(s, cause::replaced);
+  } else {
+    (void)remove_cold(k);
+  }
 }
 
 progress shard::touch(const hashed_key& k, std::uint32_t expires_at, cache_status& status) noexcept {
   check_flush();
   keep(k.called);
-  if (!lists_.reserve(1)) return out_of_memory(name_lists::names_per_chunk * 5);
-  slot s = find_live(k);
+  if (!lists_.reserve(2)) return out_of_memory(name_lists::names_per_chunk * 5);
+  slot s;
+  if (find_or_recall(k, s) == progress::more_room) return progress::more_room;
   if (s && expires_at != expires_never && !s.get().has_expiry_field() &&
       add_fields(k, {false, true, false, false}, s) == progress::more_room) {
     return progress::more_room;
@@ -371,7 +434,8 @@ progress shard::arithmetic(const hashed_key& k, const arithmetic_options& option
     ++(options.decrement ? counts_.decrements : counts_.increments);
     if (hit) ++(options.decrement ? counts_.decrement_hits : counts_.increment_hits);
   };
-  slot s = find_live(k);
+  slot s;
+  if (find_or_recall(k, s) == progress::more_room) return progress::more_room;
   if (options.report) [[unlikely]] {
     bool done = false;
     if (prepare_arithmetic(k, options, s, result, done) == progress::more_room) return progress::more_room;

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: MIT
+//
+// memory_policy: how much memory the cache may hold, and of which sort.
+//
+//     hot: items, index, ...  <= budget              cold: purgeable chunks  <= ceiling
+//     |=====================.........|               |=========================........|
+//
+// The ceiling of the cold tier is what the options say.
+//
+// Threads: every function may be called from any thread; what shards read is atomic.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+
+#include "cache/cold_tier.hpp"
+#include "scoot/cache.hpp"
+
+namespace scoot::caching {
+
+class memory_policy {
+ public:
+  memory_policy(const cache_options& options, unsigned shards) noexcept;
+
+  // Whether the options make sense together.
+  [[nodiscard]] bool valid() const noexcept;
+
+  // What the shards' cold tiers go by; null: there are none.
+  [[nodiscard]] const cold_options* cold() const noexcept { return cold_.chunk_bytes != 0 ? &cold_ : nullptr; }
+
+  void add_stats(cache_stats& sum) const noexcept;
+
+ private:
+  const cache_options options_;
+  const unsigned shards_;
+  cold_options cold_;
+  std::atomic<std::size_t> ceiling_{0};  // of a shard's cold tier
+  std::atomic<bool> closed_{false};
+};
+
+}  // namespace scoot::caching
