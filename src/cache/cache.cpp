@@ -179,6 +179,7 @@ bool cache_impl::set_budget(std::size_t bytes) noexcept {
 
 bool cache_impl::maintain() noexcept {
   const std::uint64_t before = thread_cpu_us();
+  policy_.refresh();
   bool more = false;
   for (unsigned i = 0; i < shard_count_; ++i) {
     shard& s = *shards_[i];

@@ -43,7 +43,10 @@ cold_tier::~cold_tier() {
 }
 
 bool cold_tier::start() noexcept {
-  region_ = purgeable::create({options_.chunk_bytes, options_.address_bytes});
+  // Where so much address space cannot be had, less of it serves as well.
+  for (std::size_t bytes = options_.address_bytes; region_ == nullptr && bytes >= options_.chunk_bytes; bytes /= 2) {
+    region_ = purgeable::create({options_.chunk_bytes, bytes});
+  }
   buffer_ = static_cast<unsigned char*>(heap_.allocate(fixed_, options_.chunk_bytes));
   if (region_ == nullptr || buffer_ == nullptr || !grow_list() || !index_.start()) return false;
   nth(open_) = {};

@@ -164,7 +164,7 @@ void* shard::allocate(std::size_t bytes) noexcept {
 }
 
 // Evicts ahead of an allocation, because one that fails has cost compaction that eviction would have saved.
-void shard::pay(std::size_t bytes) noexcept {
+void shard::pay(std::size_t bytes, unsigned evictions_max) noexcept {
   // Room may have come back meanwhile, by deletes, expiry or other shards. A large block pays much, so it looks each
   // time.
   if (++payments_ % 256 == 0 || bytes >= os_page) {
@@ -174,7 +174,7 @@ void shard::pay(std::size_t bytes) noexcept {
       return;
     }
   }
-  for (unsigned tries = 0; tries < 64 && credit_ < static_cast<std::ptrdiff_t>(bytes); ++tries) {
+  for (unsigned tries = 0; tries < evictions_max && credit_ < static_cast<std::ptrdiff_t>(bytes); ++tries) {
     if (!evict_one().any) break;
   }
   credit_ = std::clamp<std::ptrdiff_t>(credit_, -65536, 1 << 20);
@@ -355,7 +355,7 @@ bool shard::grow_index() noexcept {
 // The same for the cold tier's.
 bool shard::fit_cold(unsigned steps) noexcept {
   if (!cold_->wants_to_fit()) return false;
-  if (const std::size_t bytes = cold_->fit_bytes(); bytes != 0 && full_ && !poor_) pay(bytes + 2 * os_page);
+  if (const std::size_t bytes = cold_->fit_bytes(); bytes != 0 && full_ && !poor_) pay(bytes + os_page, 512);
   return cold_->fit(steps);
 }
 

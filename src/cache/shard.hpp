@@ -160,7 +160,7 @@ class shard {
   void remove(slot s, cause why) noexcept;
   void retire(void* block) noexcept;  // frees it, or leaves it to its last pin
   [[nodiscard]] void* allocate(std::size_t bytes) noexcept;
-  void pay(std::size_t bytes) noexcept;
+  void pay(std::size_t bytes, unsigned evictions_max = 64) noexcept;
   [[nodiscard]] progress out_of_memory(std::size_t bytes) noexcept;
   struct evicted {
     std::size_t bytes = 0;

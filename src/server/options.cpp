@@ -10,6 +10,7 @@
 #include <string_view>
 #include <utility>
 
+#include "scoot/cache.hpp"
 #include "scoot/version.h"
 #include "server/option_values.hpp"
 #include "server/protocol.hpp"
@@ -34,6 +35,9 @@ where to listen
 memory
   -m, --memory-limit=N      MiB for everything the cache holds, its bookkeeping included (default 64)
   -I, --max-item-size=N     largest item: bytes, or with a suffix k or m (default 1m; 1k to 1024m, half of -m at most)
+      --purgeable=SIZE      a second, cold tier of up to so many MiB (or with a suffix k, m or g) beside -m, in memory
+                            that the kernel takes back whenever it is short; auto: half of what nobody needs (default
+                            off)
   -M, --disable-evictions   refuse to store when memory is full, instead of evicting
 
 protocol
@@ -117,7 +121,7 @@ void add_addresses(std::string_view list, const std::string& port, server_option
 
 // The arguments as texts, before they are looked at.
 struct raw_options {
-  std::string port = "11211", udp_port = "0", unix_mask = "700", memory = "64", item = "1m";
+  std::string port = "11211", udp_port = "0", unix_mask = "700", memory = "64", item = "1m", purgeable = "off";
   std::string connections = "1024", threads = "4", requests = "100", backlog = "1024", io = "auto";
   std::vector<std::string> listen;
   std::vector<std::string> extended;
@@ -147,6 +151,7 @@ void declare(CLI::App& app, raw_options& raw, server_options& options) {
   app.add_option("-b,--listen-backlog", raw.backlog)->multi_option_policy(last);
   app.add_option("-m,--memory-limit", raw.memory)->multi_option_policy(last);
   app.add_option("-I,--max-item-size", raw.item)->multi_option_policy(last);
+  app.add_option("--purgeable", raw.purgeable)->multi_option_policy(last);
   app.add_flag("-M,--disable-evictions", raw.no_evictions);
   app.add_option("-B,--protocol", raw.protocol)->multi_option_policy(last);
   app.add_flag("-C,--disable-cas", raw.no_cas);
@@ -239,6 +244,20 @@ void check_protocol(const raw_options& raw, server_options& options) {
   }
 }
 
+void check_purgeable(const raw_options& raw, server_options& options) {
+  constexpr std::size_t mebibyte = std::size_t{1} << 20;
+  if (raw.purgeable == "off") return;
+  if (raw.no_evictions) refuse("--purgeable: with -M nothing is evicted, so nothing would go there");
+  if (raw.purgeable == "auto") {
+    options.purgeable_bytes = purgeable_auto;
+    return;
+  }
+  options.purgeable_bytes = size(raw.purgeable, "--purgeable", mebibyte, mebibyte, std::size_t{1} << 46);
+  if (options.purgeable_bytes < options.memory_bytes / 16) {
+    refuse("--purgeable: less than a sixteenth of the memory (-m) is of no use");
+  }
+}
+
 void check(const raw_options& raw, server_options& options) {
   constexpr std::size_t mebibyte = std::size_t{1} << 20;
   std::int64_t port = number(raw.port, "-p", -1, 65535);
@@ -249,6 +268,7 @@ void check(const raw_options& raw, server_options& options) {
   if (options.item_bytes_max > options.memory_bytes / 2) {
     refuse("-I: an item may take half of the memory (-m) at most");
   }
+  check_purgeable(raw, options);
   options.threads = static_cast<unsigned>(number(raw.threads, "-t", 1, 256));
   options.connections_max = static_cast<unsigned>(number(raw.connections, "-c", 1, 10'000'000));
   options.requests_per_event = static_cast<unsigned>(number(raw.requests, "-R", 1, 1'000'000'000));

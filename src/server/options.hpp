@@ -64,6 +64,7 @@ struct server_options {
   unsigned unix_mask = 0700;           // access to it
   std::size_t memory_bytes = std::size_t{64} << 20;
   std::size_t item_bytes_max = std::size_t{1} << 20;
+  std::size_t purgeable_bytes = 0;  // 0: none; purgeable_auto: as much as the machine can spare
   unsigned connections_max = 1024;
   unsigned threads = 4;
   unsigned requests_per_event = 100;

@@ -93,8 +93,9 @@ int serve(const parsed_options& parsed, const settings_reader& read_again, liste
   cache_wants.budget_bytes = options.memory_bytes;
   cache_wants.item_bytes_max = options.item_bytes_max;
   cache_wants.evict = options.evict;
+  cache_wants.purgeable_bytes = options.purgeable_bytes;
   const std::unique_ptr<cache> items = cache::create(cache_wants);
-  if (items == nullptr) return give_up("cannot make a cache of that size (-m)", status_os);
+  if (items == nullptr) return give_up("cannot make a cache of that size (-m, --purgeable)", status_os);
 
   server_state state(*items, options);
   credentials users;
@@ -118,6 +119,9 @@ int serve(const parsed_options& parsed, const settings_reader& read_again, liste
     return give_up("cannot watch the listening sockets", status_os);
   }
   tell_start(options, doors);
+  if (options.purgeable_bytes != 0 && items->stats().cold.support == purge_support::refused) {
+    spdlog::warn("--purgeable has no effect: this kernel takes no purgeable memory");
+  }
   spdlog::debug("the workers wait with {}", workers.front()->uses_uring() ? "io_uring" : "epoll");
   if (options.daemonise) log_from_background(options);
   parent.report(status_ok);

@@ -117,6 +117,25 @@ void write_operations(const server_state& state, const cache_stats& c, const wor
   to.add("auth_errors", state.auth_errors.load(std::memory_order_relaxed));
 }
 
+// The tier in purgeable memory.
+void write_cold_tier(const cold_stats& c, stat_lines& to) noexcept {
+  constexpr std::string_view supports[] = {"refused", "accepted", "seen"};
+  to.add("purgeable_support", supports[static_cast<std::size_t>(c.support)]);
+  to.add("purgeable_limit", c.ceiling_bytes);
+  to.add("purgeable_offered", c.offered_bytes);
+  to.add("purgeable_purged", c.purged_bytes);
+  to.add("purgeable_reads", c.reads);
+  to.add("purgeable_lost_reads", c.lost_reads);
+  to.add("cold_items", c.items);
+  to.add("cold_hits", c.hits);
+  to.add("cold_promotions", c.promotions);
+  to.add("cold_demotions", c.demotions);
+  to.add("cold_lost", c.lost_items);
+  to.add("cold_dropped", c.dropped_items);
+  to.add("cold_too_large", c.too_large_items);
+  to.add("cold_index_bytes", c.index_bytes);
+}
+
 void write_general(const server_state& state, stat_lines& to) noexcept {
   const cache_stats c = state.items.stats();
   const worker_totals totals = state.totals();
@@ -141,6 +160,7 @@ void write_general(const server_state& state, stat_lines& to) noexcept {
   to.add("bytes_moved", c.heap.bytes_moved);
   to.add("bytes_in_holes", c.heap.hole_bytes);
   to.add("shards", c.shards);
+  if (state.options.purgeable_bytes != 0) write_cold_tier(c.cold, to);
 }
 
 void write_tls_settings(const tls_options& o, stat_lines& to) noexcept {
@@ -177,6 +197,11 @@ void write_settings(const server_state& state, stat_lines& to) noexcept {
   to.add("verbosity", static_cast<std::uint64_t>(std::max(state.verbosity.load(std::memory_order_relaxed), 0)));
   to.add("oldest", state.flushed_at.load(std::memory_order_relaxed));
   to.add("evictions", o.evict ? "on" : "off");
+  if (o.purgeable_bytes == purgeable_auto) {
+    to.add("purgeable", "auto");
+  } else {
+    to.add("purgeable", o.purgeable_bytes);
+  }
   to.add("domain_socket", o.unix_socket.empty() ? "NULL" : o.unix_socket);
   to.add("umask", mask.data());
   to.add("shutdown_command", now.shutdown_command ? "yes" : "no");

@@ -506,7 +506,7 @@ TEST_F(cold_fixture, many_small_items_find_room_in_an_index_that_grows_and_shrin
     ASSERT_EQ(c->store("key" + std::to_string(i), std::to_string(i)), cache_status::ok);
   }
   const cold_stats s = cold(*c);
-  EXPECT_LT(s.dropped_items, count / 1000);
+  EXPECT_LT(s.dropped_items, count / 100);
   EXPECT_LT(static_cast<double>(s.index_bytes), static_cast<double>(s.items) * 12 + 300e3);
   verify(*c);
   unsigned found = 0;
