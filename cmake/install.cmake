@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 #
-# Install rules: libraries, headers, CMake package (find_package(scoot CONFIG)), pkg-config files, scootd.
+# Install rules: libraries, headers, CMake package (find_package(scoot CONFIG)), pkg-config files, scootd and
+# how to run it as a service, scoot-bench.
 
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
@@ -12,6 +13,12 @@ install(
   FILE_SET HEADERS)
 if(TARGET scootd)
   install(TARGETS scootd)
+  include(cmake/install_service.cmake)
+endif()
+
+if(TARGET scoot-bench)
+  install(TARGETS scoot-bench)
+  install(DIRECTORY bench/traces DESTINATION ${CMAKE_INSTALL_DATADIR}/scoot)
 endif()
 if(TARGET scoot_command)
   install(TARGETS scoot_command)

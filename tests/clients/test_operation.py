@@ -315,6 +315,35 @@ class PrivilegesTest(OperationTest):
 
 
 class DocumentationTest(OperationTest):
+    def test_statistics_that_the_operations_guide_names_are_there(self):
+        with open(f"{harness.ROOT}/docs/operations.md", encoding="utf-8") as file:
+            guide = file.read()
+        alerts = guide[guide.index("## Alerts") : guide.index("## Changing things")]
+        named = {name for name in re.findall(r"`([a-z]+(?:_[a-z]+)+)`", alerts)}
+        self.assertGreater(len(named), 15)
+        server = self.server()
+        with server.connect() as client:
+            known = {*client.stats(), *client.stats("heap"), *client.stats("moves"), *client.stats("settings")}
+        self.assertEqual(named - known, set())
+
+    def test_debian_s_configuration_of_memcached_can_be_given_as_the_guide_says(self):
+        with open(f"{harness.ROOT}/docs/operations.md", encoding="utf-8") as file:
+            command = re.search(r"^ +scootd (\$\(.*/etc/memcached.conf\))$", file.read(), re.M).group(1)
+        # Debian's file, but for the port, the user and going to the background.
+        port = harness.free_port()
+        self.write(
+            "# memcached default config file\n# Run memcached as a daemon.\n#-d\nlogfile /var/log/memcached.log\n# -v\n"
+            f"-m 64\n-p {port}\n-u root\n-l 127.0.0.1\n# -c 1024\n# -k\n# -M\n# -r\n-P {self.folder}/memcached.pid\n",
+            "memcached.conf",
+        )
+        command = command.replace("/etc/memcached.conf", f"{self.folder}/memcached.conf")
+        options = subprocess.run(["sh", "-c", f"echo {command}"], capture_output=True, text=True, check=True).stdout.split()
+        server = harness.Server(*options, bind=False)
+        server.port = port
+        with server:
+            self.check_service(server)
+            self.assertEqual(self.settings(server)["maxbytes"], str(64 << 20))
+
     def test_every_option_is_documented_and_the_other_way_round(self):
         text = harness.run_briefly("-h").stdout.decode()
         with open(f"{harness.ROOT}/docs/options.md", encoding="utf-8") as file:
