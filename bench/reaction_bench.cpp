@@ -83,6 +83,9 @@ class real_time_measuring {
   bool on_;
 };
 
+// What a monitor keeps free where nobody else needs anything: pressure_options::headroom_bytes_min.
+std::uint64_t headroom_bytes(std::uint64_t limit) { return std::max<std::uint64_t>(limit / 32, 8 * mib); }
+
 class reaction_run {
  public:
   reaction_run(const reaction_options& options, pressure_machine* machine, std::string folder)
@@ -97,6 +100,26 @@ class reaction_run {
       if (!measure_burst()) break;
     }
     return finish();
+  }
+
+  // The part of a core that an owner takes while nothing happens: with plenty left, or with a little above the
+  // headroom.
+  std::optional<double> idle_percent(bool near) {
+    static constexpr arm idle = {"idle", false, true, false, false, false, true};
+    arm_ = &idle;
+    result_ = arm_result();
+    const auto group = near ? machine_->make_group(options_.limit_mib * mib) : nullptr;
+    const auto left_mib = static_cast<unsigned>(headroom_bytes(options_.limit_mib * mib) / mib) + 4;
+    role_process owner;
+    if (!start_owner(owner, group.get(), near ? options_.limit_mib - left_mib : options_.held_mib)) return std::nullopt;
+    usleep(100'000);
+    const std::uint64_t start = wall_ns();
+    const std::uint64_t before = process_cpu_ns(owner.id());
+    usleep(static_cast<useconds_t>(options_.idle_s * 1e6));
+    const auto used = static_cast<double>(process_cpu_ns(owner.id()) - before);
+    std::string line;
+    if (owner.hear(line, 0)) return std::nullopt;  // a notice: this was not idle
+    return used / static_cast<double>(wall_ns() - start) * 100;
   }
 
  private:
@@ -122,9 +145,9 @@ class reaction_run {
     return true;
   }
 
-  bool start_owner(role_process& owner, const memory_group* group) {
+  bool start_owner(role_process& owner, const memory_group* group, unsigned held_mib) {
     std::vector<std::string> arguments{"reaction", "owner", arm_->purgeable ? "purgeable" : "monitor",
-                                       std::to_string(options_.held_mib), arm_->nice ? "19" : "0"};
+                                       std::to_string(held_mib), arm_->nice ? "19" : "0"};
     if (!arm_->purgeable) {
       arguments.emplace_back(arm_->real_time ? "1" : "0");
       arguments.push_back(fifo_);
@@ -144,7 +167,7 @@ class reaction_run {
   // From a line in the FIFO to the callback; outside of any group.
   bool measure_signals() {
     role_process owner;
-    if (!start_owner(owner, nullptr)) return false;
+    if (!start_owner(owner, nullptr, options_.held_mib)) return false;
     const int fifo = open(fifo_.c_str(), O_WRONLY | O_NONBLOCK | O_CLOEXEC);
     if (fifo < 0) return failed("the FIFO cannot be opened");
     const real_time_measuring measuring;
@@ -169,9 +192,9 @@ class reaction_run {
     if (!group->there()) return failed(group->error());
     role_process owner;
     role_process burst;
-    if (!start_owner(owner, group.get())) return false;
+    if (!start_owner(owner, group.get(), options_.held_mib)) return false;
     const std::uint64_t limit = options_.limit_mib * mib;
-    const std::uint64_t level = limit - std::max<std::uint64_t>(limit / 32, 8 * mib);
+    const std::uint64_t level = limit - headroom_bytes(limit);
     const std::vector<std::string> arguments{"reaction",
                                              "burst",
                                              std::to_string(options_.burst_mib),
@@ -272,6 +295,7 @@ int run_reaction_bench(reaction_options options, json_rows& rows) {
   if (options.smoke) {
     options.signals = 5;
     options.bursts = 1;
+    options.idle_s = 1;
   }
   std::string why_not;
   const auto machine = pressure_machine::take(0, why_not);
@@ -291,6 +315,18 @@ int run_reaction_bench(reaction_options options, json_rows& rows) {
     progress_done();
     status |= judge(a, r);
     report(a, r, table, rows);
+  }
+  for (const bool near : {false, true}) {
+    if (near && machine == nullptr) continue;
+    const auto percent = reaction_run(options, machine.get(), folder).idle_percent(near);
+    const char* const where = near ? "a little above the headroom" : "with plenty of memory";
+    if (!percent) {
+      std::printf("idle %s: could not be measured\n", where);
+      continue;
+    }
+    std::printf("idle %s: %.3f %% of a core\n", where, *percent);
+    rows.push_back({{"bench", "reaction"}, {"arm", std::string("idle ") + where}, {"percent", *percent}});
+    if (*percent > (options.smoke ? 1.0 : 0.1)) status |= 1;
   }
   unlink((std::string(folder) + "/fifo").c_str());
   rmdir(folder);

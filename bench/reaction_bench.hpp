@@ -19,6 +19,7 @@ struct reaction_options {
   unsigned limit_mib = 160;  // of the cgroup
   unsigned held_mib = 96;    // by the program that is to give back
   unsigned burst_mib = 96;
+  double idle_s = 5;  // how long the cost of doing nothing is watched
   bool smoke = false;
 };
 

@@ -81,7 +81,10 @@ struct pressure_options {
   std::uint32_t sources = pressure_sources_all;  // pressure_source_bit of those to use
   const char* fifo = nullptr;                    // of that source; made if it is missing, if the folder is there
   int realtime_priority = 1;                     // SCHED_FIFO, if permitted; 0: do not ask for it
-  const char* root = "";                         // in front of /proc and /sys, for tests and for hosts seen from inside
+  double watch_cost_max = 0.0007;  // of a core, for readings while little is left and nothing happens: the
+                                   // more, the sooner a burst is seen where the kernel does not tell of it
+  const char* root = "";           // in front of /proc and /sys, for tests and for hosts seen from inside;
+                                   // this and fifo must outlive the monitor
 };
 
 // How the monitor's thread is scheduled.

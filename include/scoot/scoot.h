@@ -472,6 +472,7 @@ typedef struct scoot_pressure_options {
   const char* fifo;            /* NULL: none; must outlive the monitor, as root must */
   int realtime_priority;       /* 0: 1; negative: do not ask for real-time scheduling */
   const char* root;            /* NULL: "" */
+  double watch_cost_max;       /* 0: 0.0007 of a core */
   size_t reserved[6];          /* zero */
 } scoot_pressure_options;
 

@@ -85,6 +85,7 @@ scoot::pressure_options translate(scoot_pressure& owner) noexcept {
   if (from.sources != 0) to.sources = from.sources;
   to.fifo = from.fifo;
   if (from.realtime_priority != 0) to.realtime_priority = std::max(from.realtime_priority, 0);
+  if (from.watch_cost_max != 0) to.watch_cost_max = from.watch_cost_max;
   if (from.root != nullptr) to.root = from.root;
   return to;
 }

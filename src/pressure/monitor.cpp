@@ -166,6 +166,7 @@ const monitor_impl& self(const pressure_monitor& m) noexcept { return static_cas
 
 bool sensible(const pressure_options& o) noexcept {
   if (o.root == nullptr || o.window_ms == 0 || o.step_ms == 0 || o.cooldown_ms == 0) return false;
+  if (!(o.watch_cost_max > 0 && o.watch_cost_max <= 1)) return false;
   if (o.held_bytes_max != 0 && o.held_bytes_max < o.held_bytes_min) return false;
   return o.headroom_bytes_max == 0 || o.headroom_bytes_min <= o.headroom_bytes_max;
 }

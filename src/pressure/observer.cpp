@@ -45,7 +45,11 @@ pressure_source_state state_of(const made_source& made) noexcept {
 }  // namespace
 
 observer::observer(const pressure_options& options, const surroundings& around) noexcept
-    : options_(options), around_(around), targets_(options_of(options)), levels_(options.root) {
+    : options_(options),
+      around_(around),
+      targets_(options_of(options)),
+      pacing_(options.watch_cost_max),
+      levels_(options.root) {
   set_number(numbers_.target, options.held_bytes_max != 0 ? options.held_bytes_max : all);
   const std::uint64_t now = around_.clock();
   (void)levels_.find(now);
@@ -193,7 +197,10 @@ void observer::take_reports(std::uint64_t now_ns) noexcept {
 }
 
 std::uint64_t observer::step(std::uint64_t woken_ns) noexcept {
-  const std::uint64_t cpu_before = around_.cpu_clock();
+  // All that looking costs, from one time to the next, but callbacks.
+  const std::uint64_t cpu = around_.cpu_clock();
+  if (cpu_before_ != 0 && cpu >= cpu_before_) cost_ns_ = (7 * cost_ns_ + (cpu - cpu_before_)) / 8;
+  cpu_before_ = cpu;
   const std::uint64_t now = around_.clock();
   refresh(now);
   reading r;
@@ -224,10 +231,10 @@ std::uint64_t observer::step(std::uint64_t woken_ns) noexcept {
     if (const level* cgroup = levels_.limiting_cgroup(); cgroup != nullptr) s.made->follow(*cgroup, d.headroom);
   }
   publish(r, d);
-  cost_ns_ = (7 * cost_ns_ + around_.cpu_clock() - cpu_before) / 8;
 
   if (d.give_back != 0 && options_.give_back != nullptr) notice(d, woken_ns);
   if (d.grown && options_.may_grow != nullptr) options_.may_grow(options_.context, to_size(d.target));
+  if (d.give_back != 0 || d.grown) cpu_before_ = 0;
   cause_ = pressure_source::headroom;
   cause_level_ = severity::none;
 

@@ -92,7 +92,8 @@ class observer {
   std::uint64_t next_find_ns_ = 0;
   std::uint64_t next_check_ns_ = 0;
   std::uint64_t next_look_ns_ = 0;
-  std::uint64_t cost_ns_ = 0;  // of a step without callbacks, smoothed
+  std::uint64_t cpu_before_ = 0;  // processor time of the driving thread at the last step; 0: callbacks are in it
+  std::uint64_t cost_ns_ = 0;     // of a step and of waiting for it, smoothed
   bool cgroup_lost_ = false;
   path_text watched_cgroup_;
   bool watched_limited_ = false;

@@ -19,9 +19,7 @@ constexpr unsigned cooldown_doublings_max = 4;
 // The fastest that memory is assumed to be used up: 4 GiB/s, some four times what one core can fault in.
 constexpr std::uint64_t use_bytes_per_ms = 4 * 1024 * mib / 1000;
 
-// The part of a core that looking may take while nothing happens: a 2000th.
-constexpr std::uint64_t idle_cost_factor = 2000;
-constexpr std::uint64_t idle_interval_max_ns = 100 * ms;
+constexpr std::uint64_t idle_interval_max_ns = 200 * ms;
 
 std::uint64_t subtract(std::uint64_t a, std::uint64_t b) noexcept { return a > b ? a - b : 0; }
 std::uint64_t add(std::uint64_t a, std::uint64_t b) noexcept { return a > ~b ? ~std::uint64_t{0} : a + b; }
@@ -133,6 +131,8 @@ void targets::gave(std::uint64_t bytes, std::uint64_t now_ns) noexcept {
   next_notice_ns_ = now_ns + backoff_ns_;
 }
 
+pacing::pacing(double cost_max) noexcept : cost_factor_(static_cast<std::uint64_t>(1 / std::max(cost_max, 1e-6))) {}
+
 std::uint64_t pacing::time_to_use_ns(std::uint64_t bytes) noexcept {
   const std::uint64_t time_ms = bytes / use_bytes_per_ms;
   return std::clamp(std::min(time_ms, interval_max_ns / ms) * ms, interval_min_ns, interval_max_ns);
@@ -143,14 +143,15 @@ std::uint64_t pacing::interval_ns(const view& now) noexcept {
     return std::clamp(subtract(now.next_notice_ns, now.now_ns), interval_min_ns, interval_max_ns);
   }
   if (!now.known) return interval_max_ns;
-  const std::uint64_t noise = std::max<std::uint64_t>(now.headroom / 32, 64 << 10);
+  // The kernel charges in batches of 256 KiB a processor, so that what is left jumps to and fro by that.
+  const std::uint64_t noise = std::max(now.headroom / 16, mib / 2);
   if (seen_ && now.available + noise < last_available_) alert(now.now_ns);
   // The mark follows upwards at once, and downwards only with an alert, so that a slow fall is noticed too.
   if (!seen_ || now.available + noise < last_available_ || now.available > last_available_) {
     last_available_ = now.available;
   }
   seen_ = true;
-  const std::uint64_t quiet = std::clamp(now.cost_ns * idle_cost_factor, interval_min_ns, idle_interval_max_ns);
+  const std::uint64_t quiet = std::clamp(now.cost_ns * cost_factor_, interval_min_ns, idle_interval_max_ns);
   const std::uint64_t least = now.now_ns < alert_end_ns_ ? interval_min_ns : quiet;
   return std::max(least, time_to_use_ns(subtract(now.available, now.headroom)));
 }

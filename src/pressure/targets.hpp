@@ -109,9 +109,12 @@ class pacing {
     bool known = false;
     std::uint64_t available = 0;
     std::uint64_t headroom = 0;
-    std::uint64_t cost_ns = 0;         // processor time of a reading
+    std::uint64_t cost_ns = 0;         // processor time of looking once
     std::uint64_t next_notice_ns = 0;  // if there is a deficit that the program was not told of yet, else 0
   };
+
+  // `cost_max`: the part of a core that looking may take while nothing happens; above 0 and up to 1.
+  explicit pacing(double cost_max = 0.0007) noexcept;
 
   // An alarm came: look often for a while.
   void alert(std::uint64_t now_ns) noexcept { alert_end_ns_ = now_ns + alert_ns; }
@@ -124,6 +127,7 @@ class pacing {
  private:
   static constexpr std::uint64_t alert_ns = 50'000'000;
 
+  std::uint64_t cost_factor_;
   bool seen_ = false;
   std::uint64_t last_available_ = 0;
   std::uint64_t alert_end_ns_ = 0;

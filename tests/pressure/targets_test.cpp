@@ -276,8 +276,10 @@ TEST(pacing, sleeps_long_while_there_is_plenty_and_as_its_cost_allows_when_there
   pacing pace;
   EXPECT_EQ(pace.interval_ns(seen(0, 20 * gib)), second);
   EXPECT_EQ(pace.interval_ns(seen(1, 20 * gib)), second);
-  pacing low;
-  // 20 us a reading: 0.05 % of a core allow one in 40 ms.
+  pacing low(0.0005);
+  // 20 us a reading: 0.05 % of a core allow one in 40 ms, 1 % one in 2.
+  pacing costly(0.01);
+  EXPECT_EQ(costly.interval_ns(seen(0, 32 * mib)), 2 * ms);
   EXPECT_EQ(low.interval_ns(seen(0, 32 * mib)), 40 * ms);
   EXPECT_EQ(low.interval_ns(seen(1, 20 * mib)), ms) << "it fell";
   pacing unknown;
@@ -293,25 +295,25 @@ TEST(pacing, looks_again_before_what_is_left_can_be_used_up) {
 }
 
 TEST(pacing, looks_often_while_memory_is_falling_and_for_a_little_after) {
-  pacing pace;
+  pacing pace(0.0005);
   std::uint64_t now = 0;
-  std::uint64_t available = 40 * mib;
+  std::uint64_t available = 60 * mib;
   (void)pace.interval_ns(seen(now, available));
   for (int i = 0; i < 8; ++i) {
     now += 10 * ms;
-    available -= 2 * mib;
-    EXPECT_LE(pace.interval_ns(seen(now, available)), 2 * ms);
+    available -= 5 * mib;
+    EXPECT_LE(pace.interval_ns(seen(now, available)), 6 * ms);
   }
   EXPECT_EQ(pace.interval_ns(seen(now + 40 * ms, available)), ms);
   EXPECT_EQ(pace.interval_ns(seen(now + 60 * ms, available)), 40 * ms);
 }
 
 TEST(pacing, a_slow_fall_is_noticed_too) {
-  pacing pace;
+  pacing pace(0.0005);
   std::uint64_t now = 0;
-  std::uint64_t available = 36 * mib;
+  std::uint64_t available = 46 * mib;
   std::uint64_t alerts = 0;
-  for (int i = 0; i < 100; ++i) {
+  for (int i = 0; i < 150; ++i) {
     const std::uint64_t interval = pace.interval_ns(seen(now, available));
     if (interval == ms) ++alerts;
     now += interval;
