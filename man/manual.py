@@ -350,7 +350,11 @@ def items_of(part):
             while not closed.search(lines[at]) and not re.search(r"\{.*\}\s*$", line):
                 at += 1
                 block.append(lines[at])
-            items.append((comment, "\n".join(block)))
+            declaration = "\n".join(block)
+            if behind := re.search(r";\s*/\* (.*) \*/$", declaration):
+                if FUNCTION.match(declaration):
+                    comment = comment or capital(behind[1]) + "."
+            items.append((comment, declaration))
             comment = ""
         at += 1
     return items

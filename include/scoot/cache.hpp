@@ -36,6 +36,7 @@ inline constexpr std::size_t key_bytes_max = 250;
 inline constexpr std::uint32_t expires_never = 0;
 inline constexpr std::size_t purgeable_auto = ~std::size_t{0};
 
+// What a cache is made with.
 struct cache_options {
   std::size_t budget_bytes = std::size_t{64} << 20;   // ceiling of all the cache holds: items, index, queues, metadata
   unsigned shards = 0;                                // a power of two up to 256; 0: by threads and budget
@@ -54,6 +55,7 @@ struct cache_options {
       0;  // for tests that must repeat; 0: drawn at random, so that nobody can choose colliding keys
 };
 
+// How an operation ended.
 enum class cache_status : unsigned char {
   ok,           // done; for a store: stored
   not_found,    // there is no such item (get, delete, touch, arithmetic, cas)
@@ -64,8 +66,10 @@ enum class cache_status : unsigned char {
   no_memory,    // nothing could be evicted (or eviction is off); the older item of that key is removed by a plain set
 };
 
+// When to store.
 enum class store_mode : unsigned char { set, add, replace, append, prepend, compare_and_swap };
 
+// Of a store of any mode.
 struct store_options {
   store_mode mode = store_mode::set;
   std::uint32_t flags = 0;                   // opaque to the cache; append and prepend keep the item's own
@@ -124,6 +128,7 @@ struct meta_read {
   bool recache_after_touch = false;                     // ... with the expiry that read_options::touch sets
 };
 
+// What a read asks for besides key and value.
 struct read_options {
   bool cas = false;                                   // give the item a cas unique if it has none, and report it
   std::optional<std::uint32_t> touch = std::nullopt;  // set a new expiry (unix seconds)
@@ -135,6 +140,7 @@ struct read_options {
   const meta_read* meta = nullptr;
 };
 
+// Of a deletion.
 struct remove_options {
   std::uint64_t cas = 0;    // the unique the item must have, else `exists`; 0: any
   bool compare = false;     // `cas` is compared even if it is 0
@@ -145,6 +151,7 @@ struct remove_options {
   std::uint64_t new_cas = 0;  // keep_stale, drop_value: the unique to give, rather than the next one
 };
 
+// For increments and decrements.
 struct arithmetic_options {
   std::uint64_t delta = 1;
   bool decrement = false;                              // increments wrap at 2^64, decrements stop at 0
@@ -158,6 +165,7 @@ struct arithmetic_options {
   bool report = false;  // needed by all but the first two; fills in the rest of the result
 };
 
+// Of an increment or decrement.
 struct arithmetic_result {
   cache_status status = cache_status::not_found;
   std::uint64_t value = 0;
@@ -186,6 +194,7 @@ struct cold_stats {
   std::uint64_t too_large_items = 0;  // evicted, because they are larger than a chunk
 };
 
+// What a cache holds and did, over all its shards.
 struct cache_stats {
   std::size_t budget_bytes = 0;
   std::size_t item_bytes_max = 0;
@@ -232,7 +241,7 @@ class SCOOT_EXPORT pinned_item {
   pinned_item& operator=(pinned_item&& other) noexcept;
   ~pinned_item() { reset(); }
   [[nodiscard]] explicit operator bool() const noexcept { return cache_ != nullptr; }
-  [[nodiscard]] const item_view& view() const noexcept { return view_; }
+  [[nodiscard]] const item_view& view() const noexcept { return view_; }  // lasts as long as the pin
   void reset() noexcept;
 
  private:
@@ -253,8 +262,8 @@ class SCOOT_EXPORT pending_item {
   pending_item& operator=(pending_item&& other) noexcept;
   ~pending_item() { reset(); }
   [[nodiscard]] explicit operator bool() const noexcept { return cache_ != nullptr; }
-  [[nodiscard]] char* value() const noexcept { return value_; }
-  [[nodiscard]] std::size_t value_bytes() const noexcept { return value_bytes_; }
+  [[nodiscard]] char* value() const noexcept { return value_; }                    // where to write it
+  [[nodiscard]] std::size_t value_bytes() const noexcept { return value_bytes_; }  // that were reserved
   void reset() noexcept;
 
  private:
@@ -266,6 +275,7 @@ class SCOOT_EXPORT pending_item {
   unsigned shard_ = 0;
 };
 
+// The cache itself; see the top of this file.
 class SCOOT_EXPORT cache {
  public:
   // Null if the options are out of range or the memory for an empty cache cannot be had.
@@ -333,8 +343,8 @@ class SCOOT_EXPORT cache {
   // nothing.
   [[nodiscard]] std::uint32_t now() const noexcept;
 
-  [[nodiscard]] cache_stats stats() const noexcept;
-  void reset_stats() noexcept;  // the counters that count events; not those of state
+  [[nodiscard]] cache_stats stats() const noexcept;  // what it holds and did
+  void reset_stats() noexcept;                       // the counters that count events; not those of state
 
   // Calls visit for each live item, shard by shard in bounded steps under the lock; items stored or removed meanwhile
   // may be missed, none is seen twice.

@@ -44,6 +44,7 @@ concept heap_element = relocatable<T> && std::is_nothrow_move_constructible_v<T>
 
 // --- heap_vector -----------------------------------------------------------------------------------------------------
 
+// A vector that lives in the heap; see the top of this file.
 template <class T>
 class heap_vector {
  public:

@@ -36,6 +36,7 @@ enum class place : unsigned char {
   other_heap = 7,  // a page of another heap of the pool, which must be asked itself
 };
 
+// What explain() says of an address.
 struct explanation {
   place what = place::foreign;
   const void* block = nullptr;  // live, hole, parked: where that begins
@@ -57,6 +58,7 @@ struct explanation {
 
 // --- Kinds -----------------------------------------------------------------------------------------------------------
 
+// What the blocks of one kind hold and did.
 struct kind_stats {
   const char* name = "";
   std::size_t alignment = 0;
@@ -119,6 +121,7 @@ SCOOT_EXPORT std::size_t list_pin_holders(const heap& h, std::span<pin_holder> r
 // Takes the next bytes of a snapshot. False: no more is wanted. Must not use the heap.
 using snapshot_sink = bool (*)(void* context, const char* bytes, std::size_t size) noexcept;
 
+// Limits of a snapshot.
 struct snapshot_options {
   std::size_t pages_max = 65536;  // described one by one; the rest is counted
   std::size_t pins_max = 256;     // up to 256: those that strand most

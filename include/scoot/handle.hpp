@@ -49,10 +49,12 @@ struct handle {
   friend bool operator==(const handle&, const handle&) noexcept = default;
 };
 
+// What a table is made with.
 struct handle_table_options {
   std::uint32_t first_generation = 1;  // of each slot, above 0; for tests of what happens when generations run out
 };
 
+// A table of handles; see the top of this file.
 template <class T>
 class handle_table {
  public:

@@ -47,6 +47,7 @@ enum class verdict : unsigned char {
 // block.
 using mover = verdict (*)(void* context, void* from, void* to, std::size_t size) noexcept;
 
+// What a kind is made with.
 struct kind_options {
   const char* name = "";      // for statistics and messages; must outlive the heap
   std::size_t alignment = 8;  // of every block: a power of two up to 4096
@@ -66,6 +67,7 @@ struct effort {
   std::chrono::nanoseconds time_max = std::chrono::nanoseconds::max();  // wall time, checked every few blocks
 };
 
+// Why a compaction stopped.
 enum class stop_reason : unsigned char {
   done = 0,             // everything that could be gained was
   effort_spent = 1,     // call again to go on
@@ -74,6 +76,7 @@ enum class stop_reason : unsigned char {
   refused = 4,          // what is left is held by blocks whose mover answered keep
 };
 
+// What a compaction did.
 struct compaction {
   std::size_t bytes_moved = 0;
   std::size_t blocks_moved = 0;
@@ -88,12 +91,14 @@ struct compaction {
 // outside any mover, so it may use the heap as its owner always may.
 using evictor = std::size_t (*)(void* context, std::size_t bytes) noexcept;
 
+// How a release goes about it.
 struct release_options {
   evictor evict = nullptr;  // null: nothing is evicted but what movers drop
   void* context = nullptr;  // handed to the evictor
   effort limit = {};        // bytes moved and time, over all steps
 };
 
+// What a release did.
 struct release_result {
   std::size_t bytes_given_back = 0;  // to the OS, idle pages of the pool included
   std::size_t bytes_evicted = 0;     // usable bytes that the evictor freed
@@ -110,6 +115,7 @@ struct forecast {
   std::size_t bytes_to_move = 0;  // at most
 };
 
+// What a heap is made with.
 struct heap_options {
   // Ceiling of waste (holes, and resident memory above the tops) as a part of what the heap holds, kept by moving
   // blocks when an allocation would otherwise make the heap grow. 0: chosen by us (1/128, and up to 1 MiB in heaps of
@@ -120,6 +126,7 @@ struct heap_options {
   std::size_t move_bytes_max = std::size_t{32} << 10;
 };
 
+// What a heap holds and did.
 struct heap_stats {
   std::size_t blocks = 0;          // live
   std::size_t live_bytes = 0;      // usable bytes of the live blocks
@@ -140,6 +147,7 @@ struct heap_stats {
   std::uint64_t failures = 0;         // allocations that returned null
 };
 
+// The heap; see the top of this file.
 class SCOOT_EXPORT heap {
  public:
   static constexpr std::size_t kinds_max = 250;
@@ -194,8 +202,8 @@ class SCOOT_EXPORT heap {
   // Returns the blocks moved. Invalidates: addresses of unpinned blocks of this heap.
   std::size_t move_everything() noexcept;
 
-  [[nodiscard]] heap_stats stats() const noexcept;
-  [[nodiscard]] page_pool& pool() const noexcept;
+  [[nodiscard]] heap_stats stats() const noexcept;  // what it holds and did
+  [[nodiscard]] page_pool& pool() const noexcept;   // that it was made over
 
   // Checks every invariant of the heap's own structures and aborts with a message where one is broken. For tests.
   // Cost: linear in pages and slots.

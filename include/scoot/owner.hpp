@@ -431,7 +431,7 @@ class owner<T[]> {
  public:
   owner() noexcept = default;
   owner(std::nullptr_t) noexcept {}  // NOLINT(google-explicit-constructor): as std::unique_ptr has it
-  explicit owner(owner<detail::array<T>>&& elements) noexcept : array_(std::move(elements)) {}
+  explicit owner(owner<detail::array<T>>&& elements) noexcept : array_(std::move(elements)) {}  // for make_array
 
   // The elements, or null. For how long: see "Addresses" above.
   [[nodiscard]] T* get() const noexcept { return array_ ? array_->data() : nullptr; }
@@ -485,11 +485,13 @@ template <relocatable T>
 class [[nodiscard]] pin_guard {
  public:
   pin_guard() noexcept = default;
+  // Pins an object.
   template <class T>
   explicit pin_guard(const owner<T>& pinned, const char* holder = "") noexcept {
     if (!pinned) return;
     pin(pinned.home().blocks(), reinterpret_cast<std::byte*>(pinned.get()) - detail::object_offset<T>, holder);
   }
+  // Pins an array.
   template <class T>
   explicit pin_guard(const owner<T[]>& pinned, const char* holder = "") noexcept : pin_guard(pinned.array_, holder) {}
   pin_guard(pin_guard&& other) noexcept : heap_(other.heap_), block_(std::exchange(other.block_, nullptr)) {}

@@ -26,6 +26,7 @@
 
 namespace scoot {
 
+// What a pool is made with.
 struct page_pool_options {
   std::size_t budget_bytes = 0;   // ceiling of everything held, metadata included; at least page_pool::budget_bytes_min
   std::size_t page_bytes = 0;     // power of two, 64 KiB to 1 MiB; 0: chosen from the budget
@@ -33,6 +34,7 @@ struct page_pool_options {
                                   // bits), or as much as can be had
 };
 
+// What a pool holds.
 struct page_pool_stats {
   std::size_t budget_bytes = 0;  // the ceiling in force
   std::size_t held_bytes =
@@ -45,6 +47,7 @@ struct page_pool_stats {
   std::size_t address_bytes = 0;    // address space reserved
 };
 
+// The pool; see the top of this file.
 class SCOOT_EXPORT page_pool {
  public:
   static constexpr std::size_t budget_bytes_min = std::size_t{1} << 20;
@@ -67,7 +70,7 @@ class SCOOT_EXPORT page_pool {
   // Gives idle pages back to the OS until at most keep_bytes of them are left. Returns the bytes given back.
   std::size_t trim(std::size_t keep_bytes = 0) noexcept;
 
-  [[nodiscard]] page_pool_stats stats() const noexcept;
+  [[nodiscard]] page_pool_stats stats() const noexcept;  // what it holds and did
 
   ~page_pool() = default;  // does nothing: delete is the operator above
 

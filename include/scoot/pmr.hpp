@@ -23,6 +23,7 @@
 
 namespace scoot {
 
+// See the top of this file.
 class SCOOT_EXPORT fixed_resource final : public std::pmr::memory_resource {
  public:
   // Registers up to 10 kinds with the heap, one for each alignment, when it first needs them.

@@ -44,11 +44,13 @@ enum class pressure_source : unsigned char {
 };
 inline constexpr std::size_t pressure_source_count = 10;
 
-[[nodiscard]] SCOOT_EXPORT const char* to_string(pressure_source source) noexcept;
+[[nodiscard]] SCOOT_EXPORT const char* to_string(pressure_source source) noexcept;  // its name
 
+// For pressure_options::sources.
 inline constexpr std::uint32_t pressure_source_bit(pressure_source source) noexcept { return 1U << unsigned(source); }
 inline constexpr std::uint32_t pressure_sources_all = (1U << pressure_source_count) - 1;
 
+// What a monitor tells the program.
 struct pressure_notice {
   std::size_t give_back_bytes = 0;  // free about so much now: half of the deficit, or all of it if it is small
   std::size_t deficit_bytes = 0;    // what is missing in all
@@ -57,6 +59,7 @@ struct pressure_notice {
   pressure_source source = pressure_source::headroom;
 };
 
+// What a monitor is made with.
 struct pressure_options {
   // Gives memory back and returns how many bytes it gave. Runs on the monitor's thread, perhaps with real-time
   // priority: it must be bounded, and should not wait for locks that threads of low priority hold for long. If it
@@ -94,6 +97,7 @@ enum class pressure_scheduling : unsigned char {
   realtime = 2,  // SCHED_FIFO: runs at once, whatever else wants to
 };
 
+// What a monitor knows and did.
 struct pressure_stats {
   // Of the limit that leaves least: a cgroup's or the machine's.
   std::uint64_t limit_bytes = 0;
@@ -120,14 +124,16 @@ struct pressure_stats {
   bool stack_locked = false;  // the thread's stack cannot be swapped out; it is touched beforehand in any case
 };
 
+// What became of a source.
 enum class pressure_source_state : unsigned char {
   off = 0,       // not asked for
   absent = 1,    // there is no such thing here
   refused = 2,   // it is there, but the system refused it: see error
-  watching = 3,  //
+  watching = 3,  // it is being watched
   lost = 4,      // it was watched and broke: see error
 };
 
+// One source of a monitor.
 struct pressure_source_info {
   pressure_source source = pressure_source::headroom;
   pressure_source_state state = pressure_source_state::off;
@@ -142,8 +148,9 @@ struct memory_room {
   std::uint64_t limit_bytes = 0;      // the effective limit: the least of all
   std::uint64_t available_bytes = 0;  // the least of what any of them leaves
 };
-[[nodiscard]] SCOOT_EXPORT memory_room measure_memory_room(const char* root = "") noexcept;
+[[nodiscard]] SCOOT_EXPORT memory_room measure_memory_room(const char* root = "") noexcept;  // as it is now
 
+// The monitor; see the top of this file.
 class SCOOT_EXPORT pressure_monitor {
  public:
   // Starts a monitor. Null if the options contradict each other, or there is no memory or thread for it. It is not null
@@ -170,7 +177,7 @@ class SCOOT_EXPORT pressure_monitor {
   // if that took longer. Not from a callback.
   bool read_now(std::uint32_t timeout_ms = 1000) noexcept;
 
-  [[nodiscard]] pressure_stats stats() const noexcept;
+  [[nodiscard]] pressure_stats stats() const noexcept;  // what it holds and did
 
   // Writes up to room entries, one for each source there can be; returns how many there are.
   [[nodiscard]] std::size_t list_sources(pressure_source_info* infos, std::size_t room) const noexcept;

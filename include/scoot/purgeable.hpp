@@ -36,6 +36,7 @@
 
 namespace scoot {
 
+// What a region is made with.
 struct purgeable_options {
   std::size_t chunk_bytes = std::size_t{64} << 10;  // a power of two, from an OS page or 16 KiB up to 16 MiB
   std::size_t bytes_max = 0;  // of all chunks together, rounded up to whole ones; this much address space is reserved
@@ -48,6 +49,7 @@ enum class purge_support : unsigned char {
   seen,      // it takes offers, purges what was offered and leaves what was written to since
 };
 
+// What a chunk is.
 enum class chunk_state : unsigned char {
   free,           // not allocated
   kept,           // allocated, and ours
@@ -56,6 +58,7 @@ enum class chunk_state : unsigned char {
   purged,         // all of its pages are
 };
 
+// How an offer ended.
 enum class offer_status : unsigned char {
   offered,  // the kernel may purge it
   pinned,   // somebody holds a pin, or reads: try again later
@@ -63,6 +66,7 @@ enum class offer_status : unsigned char {
   absent,   // the chunk is not allocated
 };
 
+// Whether the bytes are there.
 enum class presence : unsigned char {
   present,        // the bytes are there, as they were offered
   lost,           // some of them were purged
@@ -87,6 +91,7 @@ struct lost_range {
   std::uint32_t bytes = 0;
 };
 
+// What a sweep found.
 struct sweep_result {
   std::size_t ranges = 0;          // written
   std::size_t bytes_examined = 0;  // of offered chunks
@@ -94,6 +99,7 @@ struct sweep_result {
   bool complete = false;           // it came to the last chunk, and the next one begins with the first
 };
 
+// What a region holds and did.
 struct purgeable_stats {
   std::size_t chunk_bytes = 0;
   std::size_t chunks_max = 0;
@@ -115,6 +121,7 @@ struct purgeable_stats {
   std::size_t page_bytes = 0;              // the size of an OS page
 };
 
+// A region of chunks; see the top of this file.
 class SCOOT_EXPORT purgeable {
  public:
   static constexpr std::uint32_t no_chunk = 0xffffffff;
@@ -156,7 +163,7 @@ class SCOOT_EXPORT purgeable {
   // the kernel, and leaves no pin behind. Waits as pin does.
   [[nodiscard]] presence read_if_present(std::uint32_t chunk, std::size_t offset, std::size_t bytes, void* to) noexcept;
 
-  [[nodiscard]] chunk_info state(std::uint32_t chunk) const noexcept;
+  [[nodiscard]] chunk_info state(std::uint32_t chunk) const noexcept;  // of a chunk, now
 
   // Looks for purged pages in the next chunks, at most bytes_max of offered memory (and at least one chunk), and writes
   // what was lost. Every range is reported once, also what a pin or read found lost; stops when `lost` is full. Chunks
@@ -164,7 +171,7 @@ class SCOOT_EXPORT purgeable {
   sweep_result sweep(std::span<lost_range> lost, std::size_t bytes_max) noexcept;
 
   // Walks over the chunks to count pins.
-  [[nodiscard]] purgeable_stats stats() const noexcept;
+  [[nodiscard]] purgeable_stats stats() const noexcept;  // what it holds and did
 
   ~purgeable() = default;  // does nothing: delete is the operator above
 

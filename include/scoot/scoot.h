@@ -37,6 +37,7 @@ typedef struct scoot_heap scoot_heap; /* an allocator that may move what it allo
 
 /* ---- pool ------------------------------------------------------------------------------------------------------ */
 
+/* What a pool is made with. */
 typedef struct scoot_pool_options {
   size_t budget_bytes;  /* ceiling of everything held, metadata included; required, 1 MiB or more */
   size_t page_bytes;    /* power of two, 64 KiB to 1 MiB; 0: chosen from the budget */
@@ -44,6 +45,7 @@ typedef struct scoot_pool_options {
   size_t reserved[5];   /* zero */
 } scoot_pool_options;
 
+/* What a pool holds. */
 typedef struct scoot_pool_usage {
   size_t budget_bytes;    /* the ceiling in force */
   size_t held_bytes;      /* charged now; above the budget only after it was cut */
@@ -69,7 +71,7 @@ SCOOT_EXPORT bool scoot_pool_set_budget(scoot_pool* pool, size_t bytes);
 /* Gives idle pages back to the OS until at most keep_bytes of them are left. Returns the bytes given back. */
 SCOOT_EXPORT size_t scoot_pool_trim(scoot_pool* pool, size_t keep_bytes);
 
-SCOOT_EXPORT scoot_pool_usage scoot_pool_stats(const scoot_pool* pool);
+SCOOT_EXPORT scoot_pool_usage scoot_pool_stats(const scoot_pool* pool); /* what it holds now */
 
 /* ---- kinds and movers ------------------------------------------------------------------------------------------ */
 
@@ -85,6 +87,7 @@ typedef enum scoot_verdict {
  * nor leave by longjmp or an exception. */
 typedef scoot_verdict (*scoot_mover)(void* context, void* from, void* to, size_t size);
 
+/* What a kind is made with. */
 typedef struct scoot_kind_options {
   const char* name;   /* for statistics and messages; must outlive the heap; NULL: "" */
   size_t alignment;   /* of every block: a power of two up to 4096; 0: 8 */
@@ -103,6 +106,7 @@ static inline bool scoot_kind_valid(scoot_kind kind) { return kind.index != 0xff
 
 /* ---- heap ------------------------------------------------------------------------------------------------------ */
 
+/* What a heap is made with. */
 typedef struct scoot_heap_options {
   double waste_target;   /* ceiling of waste as a part of what the heap holds; 0: 1/128; 1 or more: only the budget
                             forces moves */
@@ -150,6 +154,7 @@ typedef struct scoot_effort {
   size_t reserved[2];   /* zero */
 } scoot_effort;
 
+/* Why a compaction stopped. */
 typedef enum scoot_stop_reason {
   SCOOT_DONE = 0,            /* everything that could be gained was */
   SCOOT_EFFORT_SPENT = 1,    /* call again to go on */
@@ -158,6 +163,7 @@ typedef enum scoot_stop_reason {
   SCOOT_REFUSED = 4          /* what is left is held by blocks whose mover answered SCOOT_KEEP */
 } scoot_stop_reason;
 
+/* What a compaction did. */
 typedef struct scoot_compaction {
   size_t bytes_moved;
   size_t blocks_moved;
@@ -168,6 +174,7 @@ typedef struct scoot_compaction {
   size_t reserved[4];
 } scoot_compaction;
 
+/* What one would do. */
 typedef struct scoot_forecast {
   size_t bytes_to_gain; /* that would go back to the OS, idle pages of the pool included */
   size_t bytes_to_move; /* at most */
@@ -185,6 +192,7 @@ SCOOT_EXPORT scoot_compaction scoot_compact(scoot_heap* heap, const scoot_effort
  * exception. */
 typedef size_t (*scoot_evictor)(void* context, size_t bytes);
 
+/* How a release goes about it. */
 typedef struct scoot_release_options {
   scoot_evictor evict; /* NULL: nothing is evicted but what movers drop */
   void* context;       /* handed to the evictor */
@@ -192,6 +200,7 @@ typedef struct scoot_release_options {
   size_t reserved[4];  /* zero */
 } scoot_release_options;
 
+/* What a release did. */
 typedef struct scoot_released {
   size_t bytes_given_back; /* to the OS, idle pages of the pool included */
   size_t bytes_evicted;    /* usable bytes that the evictor freed */
@@ -216,6 +225,7 @@ SCOOT_EXPORT size_t scoot_move_everything(scoot_heap* heap);
 
 /* ---- statistics ------------------------------------------------------------------------------------------------ */
 
+/* What a heap holds and did. */
 typedef struct scoot_stats {
   size_t blocks;         /* live */
   size_t live_bytes;     /* usable bytes of the live blocks */
@@ -237,7 +247,7 @@ typedef struct scoot_stats {
   uint64_t reserved[7];
 } scoot_stats;
 
-SCOOT_EXPORT scoot_stats scoot_heap_stats(const scoot_heap* heap);
+SCOOT_EXPORT scoot_stats scoot_heap_stats(const scoot_heap* heap); /* what it holds and did */
 
 /* ---- diagnosis ------------------------------------------------------------------------------------------------- */
 /* See diagnosis.hpp. Nothing here moves or allocates; each question walks over what it is about. */
@@ -258,6 +268,7 @@ typedef enum scoot_place {
  * block that was there went. text may be NULL if room is 0. */
 SCOOT_EXPORT scoot_place scoot_explain(const scoot_heap* heap, const void* address, char* text, size_t room);
 
+/* What the blocks of one kind hold and did. */
 typedef struct scoot_kind_usage {
   size_t blocks;         /* live */
   size_t live_bytes;     /* usable bytes of them */
@@ -305,6 +316,7 @@ typedef struct scoot_purgeable scoot_purgeable; /* a region of chunks that the k
 
 #define SCOOT_NO_CHUNK UINT32_C(0xffffffff)
 
+/* What a region is made with. */
 typedef struct scoot_purgeable_options {
   size_t chunk_bytes; /* a power of two, from an OS page or 16 KiB up to 16 MiB; 0: 64 KiB */
   size_t bytes_max;   /* of all chunks together, rounded up to whole ones; required */
@@ -318,6 +330,7 @@ typedef enum scoot_purge_support {
   SCOOT_PURGE_SEEN = 2      /* it takes offers and purges */
 } scoot_purge_support;
 
+/* What a chunk is. */
 typedef enum scoot_chunk_state {
   SCOOT_CHUNK_FREE = 0,
   SCOOT_CHUNK_KEPT = 1,
@@ -326,6 +339,7 @@ typedef enum scoot_chunk_state {
   SCOOT_CHUNK_PURGED = 4         /* all of them are */
 } scoot_chunk_state;
 
+/* How an offer ended. */
 typedef enum scoot_offer_status {
   SCOOT_OFFER_MADE = 0,
   SCOOT_OFFER_PINNED = 1,  /* somebody holds a pin, or reads: try again later */
@@ -333,6 +347,7 @@ typedef enum scoot_offer_status {
   SCOOT_OFFER_ABSENT = 3   /* the chunk is not allocated */
 } scoot_offer_status;
 
+/* Whether the bytes are there. */
 typedef enum scoot_presence {
   SCOOT_PRESENT = 0,      /* the bytes are there, as they were offered */
   SCOOT_LOST = 1,         /* some of them were purged */
@@ -340,6 +355,7 @@ typedef enum scoot_presence {
   SCOOT_TOO_MANY_PINS = 3 /* it has 131072 pins */
 } scoot_presence;
 
+/* Of one chunk. */
 typedef struct scoot_chunk_info {
   scoot_chunk_state state;
   uint32_t pins;        /* in force */
@@ -357,6 +373,7 @@ typedef struct scoot_lost_range {
   uint32_t bytes;
 } scoot_lost_range;
 
+/* What a sweep found. */
 typedef struct scoot_sweep {
   size_t ranges;         /* written */
   size_t bytes_examined; /* of offered chunks */
@@ -365,6 +382,7 @@ typedef struct scoot_sweep {
   size_t reserved[2];
 } scoot_sweep;
 
+/* What a region holds and did. */
 typedef struct scoot_purgeable_usage {
   size_t chunk_bytes;
   size_t chunks_max;
@@ -416,14 +434,14 @@ SCOOT_EXPORT void scoot_chunk_unpin(scoot_purgeable* region, uint32_t chunk);
 SCOOT_EXPORT scoot_presence scoot_chunk_read_if_present(scoot_purgeable* region, uint32_t chunk, size_t offset,
                                                         size_t bytes, void* to);
 
-SCOOT_EXPORT scoot_chunk_info scoot_chunk_get_info(const scoot_purgeable* region, uint32_t chunk);
+SCOOT_EXPORT scoot_chunk_info scoot_chunk_get_info(const scoot_purgeable* region, uint32_t chunk); /* of now */
 
 /* Looks for purged pages in the next chunks, at most bytes_max of offered memory, and writes up to `room` ranges of
  * what was lost, each once. `lost` may be NULL if room is 0. */
 SCOOT_EXPORT scoot_sweep scoot_purgeable_sweep(scoot_purgeable* region, scoot_lost_range* lost, size_t room,
                                                size_t bytes_max);
 
-SCOOT_EXPORT scoot_purgeable_usage scoot_purgeable_stats(const scoot_purgeable* region);
+SCOOT_EXPORT scoot_purgeable_usage scoot_purgeable_stats(const scoot_purgeable* region); /* what it holds and did */
 
 /* ---- memory pressure ------------------------------------------------------------------------------------------- */
 /* pressure.hpp in C: read there what is promised. Functions from any thread; callbacks on the monitor's own. */
@@ -444,6 +462,7 @@ typedef enum scoot_pressure_source {
   SCOOT_PRESSURE_PROGRAM = 9
 } scoot_pressure_source;
 
+/* What a monitor tells the program. */
 typedef struct scoot_pressure_notice {
   size_t give_back_bytes; /* free about so much now */
   size_t deficit_bytes;   /* what is missing in all */
@@ -453,6 +472,7 @@ typedef struct scoot_pressure_notice {
   size_t reserved[4];
 } scoot_pressure_notice;
 
+/* What a monitor is made with. */
 typedef struct scoot_pressure_options {
   /* Gives memory back and returns how many bytes it gave; must be bounded. NULL: ask scoot_pressure_deficit. */
   size_t (*give_back)(void* context, const scoot_pressure_notice* notice);
@@ -476,6 +496,7 @@ typedef struct scoot_pressure_options {
   size_t reserved[6];          /* zero */
 } scoot_pressure_options;
 
+/* What a monitor knows and did. */
 typedef struct scoot_pressure_usage {
   uint64_t limit_bytes; /* of the limit that leaves least */
   uint64_t used_bytes;
@@ -501,6 +522,7 @@ typedef struct scoot_pressure_usage {
   uint64_t reserved[6];
 } scoot_pressure_usage;
 
+/* One source of a monitor. */
 typedef struct scoot_pressure_source_info {
   scoot_pressure_source source;
   int state;       /* 0 off, 1 absent, 2 refused, 3 watching, 4 lost */
@@ -526,7 +548,7 @@ SCOOT_EXPORT void scoot_pressure_report_shortage(scoot_pressure* monitor, size_t
 /* Waits for a new reading and its callbacks; false if that took longer. Not from a callback. */
 SCOOT_EXPORT bool scoot_pressure_read_now(scoot_pressure* monitor, uint32_t timeout_ms);
 
-SCOOT_EXPORT scoot_pressure_usage scoot_pressure_stats(const scoot_pressure* monitor);
+SCOOT_EXPORT scoot_pressure_usage scoot_pressure_stats(const scoot_pressure* monitor); /* what it knows and did */
 
 /* Writes up to room entries, one for each source; returns how many there are. */
 SCOOT_EXPORT size_t scoot_pressure_list_sources(const scoot_pressure* monitor, scoot_pressure_source_info* infos,
@@ -537,7 +559,7 @@ typedef struct scoot_room {
   uint64_t limit_bytes;
   uint64_t available_bytes;
 } scoot_room;
-SCOOT_EXPORT scoot_room scoot_measure_memory_room(void);
+SCOOT_EXPORT scoot_room scoot_measure_memory_room(void); /* reads a few files */
 
 #ifdef __cplusplus
 }
