@@ -116,6 +116,60 @@ struct pin_holder {
 // last line sums up the rest under the name "...". Cost: as list_pins, and a search among the lines for each pin.
 SCOOT_EXPORT std::size_t list_pin_holders(const heap& h, std::span<pin_holder> room) noexcept;
 
+// --- Pages -----------------------------------------------------------------------------------------------------------
+
+// What a page is in use for.
+enum class page_content : unsigned char {
+  unused = 0,    // nobody's, and nothing of it is resident
+  idle = 1,      // nobody's, but some of it is resident still
+  used = 2,      // some heap's, which knows more
+  shelf = 3,     // slots of one size
+  large = 4,     // blocks of the large space
+  run = 5,       // the first page of a block of its own
+  run_body = 6,  // another one of such a block
+};
+
+// A page as its heap knows it. Parked slots count as live.
+struct page_view {
+  std::size_t number = 0;    // of all pages of the pool, by address
+  std::uint64_t cursor = 0;  // from which visit_pages begins with this page, while the heap is as it is
+  const void* address = nullptr;
+  page_content content = page_content::used;
+  kind of;  // of its blocks; of the large space, the kind that has most bytes
+  const char* kind_name = "";
+  bool mixed = false;          // there are blocks of other kinds
+  std::size_t slot_bytes = 0;  // shelf: of a slot; run: of the block
+  std::size_t slots = 0;       // shelf: in use, or holes
+  std::size_t holes = 0;       // shelf: of them
+  std::size_t blocks = 0;      // live ones that begin in it
+  std::size_t live_bytes = 0;
+  std::uint32_t resident_begin = 0;
+  std::uint32_t resident_end = 0;
+  std::uint32_t pins = 0;        // pinned blocks that begin in it
+  std::uint16_t arrivals = 0;    // blocks that were moved to this page, whoever's it was, since the pool is there. Both
+  std::uint16_t departures = 0;  // wrap: they are for seeing that something moved since the last look
+  char fill[33] = {};            // if asked for: how full each 1/32 of it is, see docs/snapshot.md
+};
+
+struct page_visit {
+  std::size_t pages_max = 256;  // at a time
+  bool draw = false;            // fill in `fill`: costs a walk over the holes of the page
+};
+
+using page_visitor = void (*)(void* context, const page_view& page) noexcept;
+
+// Visits pages of the heap, a few at a time: from a cursor on that is 0 at first, and returns the cursor to go on from,
+// 0 at the end. Nothing is held between calls: what the heap does meanwhile may make a page be missed, or seen twice.
+// Cost: of the pages visited, a few cache lines each; with `draw` fewer are, so that some 20,000 holes are looked at.
+[[nodiscard]] SCOOT_EXPORT std::uint64_t visit_pages(const heap& h, std::uint64_t cursor, const page_visit& how,
+                                                     page_visitor visit, void* context) noexcept;
+
+// Tells of the pages of a pool from number `first` on, as many as there is room for, whether they are unused, idle or
+// used. Returns how many were told of: fewer than there is room for at the end. Threads: any, whatever the heaps do.
+// Cost: the pool's lock is held meanwhile, some ns a page.
+[[nodiscard]] SCOOT_EXPORT std::size_t list_page_use(const page_pool& pool, std::size_t first,
+                                                     std::span<page_content> room) noexcept;
+
 // --- Snapshot --------------------------------------------------------------------------------------------------------
 
 // Takes the next bytes of a snapshot. False: no more is wanted. Must not use the heap.

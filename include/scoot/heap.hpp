@@ -126,6 +126,11 @@ struct heap_options {
   std::size_t move_bytes_max = std::size_t{32} << 10;
 };
 
+// Pauses, the times that allocate and compact spent where they moved blocks, are counted by how long they were:
+// class i up to pause_ns_least << i, the last one beyond.
+inline constexpr std::size_t pause_classes = 18;
+inline constexpr std::uint64_t pause_ns_least = 1000;
+
 // What a heap holds and did.
 struct heap_stats {
   std::size_t blocks = 0;          // live
@@ -145,6 +150,8 @@ struct heap_stats {
   std::uint64_t blocks_kept = 0;      // times a mover answered keep
   std::uint64_t blocks_examined = 0;  // times compaction looked at a block to see whether it can be moved
   std::uint64_t failures = 0;         // allocations that returned null
+  std::uint64_t pauses[pause_classes] = {};
+  std::uint64_t pause_ns = 0;  // of all of them
 };
 
 // The heap; see the top of this file.

@@ -54,6 +54,19 @@ bool work_left::allows(std::size_t block_bytes) noexcept {
   return true;
 }
 
+// --- Pauses -------------------------------------------------------------------------------------------------------
+
+heap_impl::pause_timer::pause_timer(heap_impl& h) noexcept : h_(h), began_ns_(os::now_ns()), moved_(h.blocks_moved_) {}
+
+// What moved nothing was no pause.
+heap_impl::pause_timer::~pause_timer() {
+  if (h_.blocks_moved_ == moved_) return;
+  const std::uint64_t ns = os::now_ns() - began_ns_;
+  const auto longer_than = static_cast<std::size_t>(std::bit_width((ns - (ns != 0)) / pause_ns_least));
+  ++h_.pauses_[std::min(longer_than, pause_classes - 1)];
+  h_.pause_ns_ += ns;
+}
+
 // --- Keeping the target -------------------------------------------------------------------------------------------
 
 // The waste that a heap grown by so much may have before blocks are moved.
@@ -247,6 +260,8 @@ verdict heap_impl::call_mover(std::uint8_t kind_index, void* from, void* to, std
       ++k.blocks_moved;
       bytes_moved_ += size - redzone();
       k.bytes_moved += size - redzone();
+      ++page_of(from)->departures;
+      ++page_of(to)->arrivals;
       break;
     case verdict::drop:
       ++blocks_dropped_;
@@ -448,6 +463,7 @@ compaction heap_impl::compact_all(const effort& e) noexcept {
     check_outside_mover("compact");
     begin_call(move_cause::compaction);
   }
+  const pause_timer timer(*this);
   const bool timed = e.time_max != std::chrono::nanoseconds::max();
   const auto time_max = static_cast<std::uint64_t>(std::max<std::int64_t>(e.time_max.count(), 0));
   work_left work{e.bytes_max, timed ? std::max<std::uint64_t>(os::now_ns() + time_max, 1) : 0};

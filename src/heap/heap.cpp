@@ -372,7 +372,10 @@ void* heap_impl::allocate_small(shelf& s, work_left& work) noexcept {
       settle_some();
       const std::size_t growth = std::max<std::size_t>(os_page_, s.slot);
       if (over_target(growth)) {
-        keep_target(work);
+        {
+          const pause_timer timer(*this);
+          keep_target(work);
+        }
         if (void* block = spill(s)) {
           owe_spilled(s.slot);
           return block;
@@ -384,6 +387,7 @@ void* heap_impl::allocate_small(shelf& s, work_left& work) noexcept {
     if (grow(s)) continue;
     if (void* block = spill(s)) return block;
     ++attempt;
+    const pause_timer timer(*this);
     if (reclaim(os_page_, work) == 0) break;
   }
   ++failures_;

@@ -2,8 +2,8 @@
 //
 // heap_impl: the heap behind heap.hpp. heap.cpp allocates and frees, compactor.cpp moves, large_blocks.cpp and
 // runs.cpp do both for blocks too big for a shelf, release.cpp asks the owner to evict, inspect.cpp counts and
-// verifies, explain.cpp, profile.cpp and snapshot.cpp answer questions, checked.cpp is what builds with checks do
-// besides.
+// verifies, explain.cpp, pages.cpp, profile.cpp and snapshot.cpp answer questions, checked.cpp is what builds with
+// checks do besides.
 //
 // A block is found by its address alone: page_info of its page -> shelf, large space or run. What kind it is of follows
 // from its shelf, its page's list or its run's page_info, so a small block carries no header.
@@ -78,6 +78,8 @@ class heap_impl final : public heap {
   [[nodiscard]] explanation describe(const void* address) const noexcept;
   [[nodiscard]] std::size_t kinds() const noexcept { return kind_count_; }
   [[nodiscard]] kind_stats get_kind_stats(std::uint8_t index) const noexcept;
+  [[nodiscard]] std::uint64_t visit_some_pages(std::uint64_t cursor, const page_visit& how, page_visitor visit,
+                                               void* context) const noexcept;
   using pin_visitor = void (*)(void* context, const pin_info& pin);
   void visit_pins(pin_visitor visit, void* context) const noexcept;
   [[nodiscard]] page_pool_impl& get_pool() const noexcept { return pool_; }
@@ -100,6 +102,19 @@ class heap_impl final : public heap {
     unsigned depth;
   };
   enum class move_result : std::uint8_t { gone, stays };
+  // Measures the wall time of a stretch of work in which blocks may be moved. They are not nested.
+  class pause_timer {
+   public:
+    explicit pause_timer(heap_impl& h) noexcept;
+    ~pause_timer();
+    pause_timer(const pause_timer&) = delete;
+    pause_timer& operator=(const pause_timer&) = delete;
+
+   private:
+    heap_impl& h_;
+    const std::uint64_t began_ns_;
+    const std::uint64_t moved_;
+  };
 
   // --- heap.cpp
   [[nodiscard]] page_info* page_of(const void* block) const noexcept;
@@ -254,6 +269,12 @@ class heap_impl final : public heap {
     return page_of(block);
   }
 
+  // --- pages.cpp
+  [[nodiscard]] page_view view_of(const page_info* page) const noexcept;
+  void view_shelf_page(const shelf& s, const page_info* page, page_view& v, bool draw) const noexcept;
+  void view_large_page(const large_page* in, page_view& v, bool draw) const noexcept;
+  void view_run_page(const page_info* first, std::size_t index, page_view& v, bool draw) const noexcept;
+
   // --- profile.cpp
   void visit_pins_of(const shelf& s, pin_visitor visit, void* context) const noexcept;
   [[nodiscard]] pin_info pin_info_of(const void* block, std::size_t bytes, std::uint8_t kind_index) const noexcept;
@@ -318,6 +339,8 @@ class heap_impl final : public heap {
   std::uint64_t blocks_kept_ = 0;
   std::uint64_t blocks_examined_ = 0;
   std::uint64_t failures_ = 0;
+  std::uint64_t pauses_[pause_classes] = {};
+  std::uint64_t pause_ns_ = 0;
 
   // --- builds with checks; here in all, so that there is one layout
   move_history history_;

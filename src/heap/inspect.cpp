@@ -3,6 +3,7 @@
 // Statistics, checks of the invariants, and the test mode that moves everything.
 #include <algorithm>
 #include <bit>
+#include <iterator>
 
 #include "base/bits.hpp"
 #include "base/check.hpp"
@@ -51,6 +52,8 @@ heap_stats heap_impl::get_stats() const noexcept {
   s.blocks_kept = blocks_kept_;
   s.blocks_examined = blocks_examined_;
   s.failures = failures_;
+  std::copy(std::begin(pauses_), std::end(pauses_), s.pauses);
+  s.pause_ns = pause_ns_;
   return s;
 }
 

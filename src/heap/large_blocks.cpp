@@ -29,6 +29,7 @@ void* heap_impl::allocate_large(std::uint8_t kind_index, std::size_t size, std::
     if (!target_kept) {
       target_kept = true;
       if (over_target(size)) {
+        const pause_timer timer(*this);
         if (clear_window({size, alignment, size, 1}, work, at)) return take_large(at, size, kind_index);
         owe(size);
         keep_target(work);
@@ -41,6 +42,7 @@ void* heap_impl::allocate_large(std::uint8_t kind_index, std::size_t size, std::
       return take_large(at, size, kind_index);
     }
     ++attempt;
+    const pause_timer timer(*this);
     if (clear_window({size, alignment, work.bytes, 1}, work, at)) return take_large(at, size, kind_index);
     if (reclaim(size, work) == 0) break;
   }

@@ -36,7 +36,9 @@ struct alignas(64) page_info {
   std::uint32_t hint_word = 0;  // shelf: no hole in the words of hole_map before this one
   std::uint32_t pins = 0;       // pinned blocks that begin in this page
   page_use use = page_use::free;
-  std::uint8_t kind = 0;  // run: of the block
+  std::uint8_t kind = 0;         // run: of the block
+  std::uint16_t arrivals = 0;    // blocks that were moved into the page, ever; wraps, for whoever draws moves
+  std::uint16_t departures = 0;  // and out of it
 
   [[nodiscard]] std::size_t resident_bytes() const noexcept { return resident_end - resident_begin; }
 };

@@ -9,6 +9,7 @@
 #include "base/check.hpp"
 #include "base/shadow.hpp"
 #include "os/os.hpp"
+#include "scoot/diagnosis.hpp"
 
 namespace scoot {
 
@@ -232,6 +233,27 @@ void page_pool_impl::note_free(const region& r, std::uint32_t* costs) const noex
   for (std::size_t i = next_set(r.free_bits, 0, r.pages); i < r.pages; i = next_set(r.free_bits, i + 1, r.pages)) {
     costs[i] = 0;
   }
+}
+
+std::size_t page_pool_impl::list_use(std::size_t first, page_content* out, std::size_t room) const noexcept {
+  const std::scoped_lock lock(mutex_);
+  std::size_t told = 0;
+  const std::size_t count = region_count_.load(std::memory_order_relaxed);
+  for (std::size_t i = 0; i < count && told < room; ++i) {
+    const region& r = regions_[i];
+    if (first >= r.pages) {
+      first -= r.pages;
+      continue;
+    }
+    const std::size_t end = i + 1 < count ? r.pages : r.usable_pages;  // the rest of the last one was never used
+    for (; first < end && told < room; ++first) {
+      const bool free = base::test_bit(r.free_bits, first);
+      const bool idle = base::test_bit(r.idle_bits, first);
+      out[told++] = !free ? page_content::used : idle ? page_content::idle : page_content::unused;
+    }
+    first = 0;
+  }
+  return told;
 }
 
 std::size_t page_pool_impl::free_pages() const noexcept {

@@ -26,6 +26,7 @@
 namespace scoot {
 
 struct shelf;
+enum class page_content : unsigned char;
 
 struct region {
   char* base = nullptr;
@@ -86,6 +87,20 @@ class page_pool_impl final : public page_pool {
     }
     return nullptr;
   }
+
+  // Pages are numbered by region and address. Regions only come, at the end.
+  [[nodiscard]] std::size_t number_of(const page_info* page) const noexcept {
+    std::size_t before = 0;
+    const std::size_t count = region_count_.load(std::memory_order_acquire);
+    for (std::size_t i = 0; i < count; ++i) {
+      const region& r = regions_[i];
+      if (page >= r.infos && page < r.infos + r.pages) return before + static_cast<std::size_t>(page - r.infos);
+      before += r.pages;
+    }
+    return before;
+  }
+  // Of the pages from `first` on, up to `room` of them, whether they are unused, idle or used. Returns how many.
+  std::size_t list_use(std::size_t first, page_content* out, std::size_t room) const noexcept;
 
   [[nodiscard]] void* metadata_allocate(std::size_t bytes) noexcept;
   void metadata_free(void* memory, std::size_t bytes) noexcept;

@@ -73,6 +73,7 @@ page_info* heap_impl::take_run_of(std::size_t size, work_left* work, const page_
 void* heap_impl::allocate_run(std::uint8_t kind_index, std::size_t size) noexcept {
   const std::size_t usable = base::round_up(size, 16);
   work_left work{move_bytes_max_ + size, 0};
+  const pause_timer timer(*this);
   if (over_target(size)) {
     owe(size);
     keep_target(work);

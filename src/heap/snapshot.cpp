@@ -8,6 +8,7 @@
 
 #include "base/bits.hpp"
 #include "heap/heap_impl.hpp"
+#include "heap/page_drawing.hpp"
 #include "scoot/diagnosis.hpp"
 
 namespace scoot {
@@ -15,7 +16,6 @@ namespace scoot {
 namespace {
 
 constexpr std::size_t pins_listed_max = 256;
-constexpr unsigned cells = 32;  // that a page is drawn as
 
 // JSON in pieces. Commas come by themselves.
 class json_writer {
@@ -97,33 +97,6 @@ class json_writer {
   bool going_ = true;
   std::size_t used_ = 0;
   char buffer_[1024];
-};
-
-// How full each stretch of a page is: a digit from 0 to 9, or '.' where nothing is resident.
-class page_drawing {
- public:
-  explicit page_drawing(std::size_t page_bytes) noexcept : cell_bytes_(page_bytes / cells) {}
-
-  void add_live(std::size_t begin, std::size_t end) noexcept {
-    while (begin < end) {
-      const std::size_t cell = begin / cell_bytes_;
-      const std::size_t stop = std::min(end, (cell + 1) * cell_bytes_);
-      live_[cell] += stop - begin;
-      begin = stop;
-    }
-  }
-  const char* draw(const page_info* page) noexcept {
-    for (std::size_t cell = 0; cell < cells; ++cell) {
-      const bool resident = (cell + 1) * cell_bytes_ > page->resident_begin && cell * cell_bytes_ < page->resident_end;
-      text_[cell] = !resident ? '.' : static_cast<char>('0' + (live_[cell] * 9 + cell_bytes_ / 2) / cell_bytes_);
-    }
-    return text_;
-  }
-
- private:
-  std::size_t cell_bytes_;
-  std::size_t live_[cells] = {};
-  char text_[cells + 1] = {};
 };
 
 }  // namespace
@@ -245,11 +218,7 @@ class snapshot_writer {
     out_.number("slots", s.fresh_of(page));
     out_.number("holes", page->holes);
     page_drawing fill(h_.page_bytes_);
-    for (std::uint32_t i = 0; i < s.fresh_of(page); ++i) {
-      if (base::test_bit(page->hole_map, i)) continue;
-      const std::size_t at = page->start + std::size_t{i} * s.slot;
-      fill.add_live(at, at + s.slot);
-    }
+    fill.add(s, page);
     out_.string("fill", fill.draw(page));
     out_.close('}');
   }
@@ -258,10 +227,7 @@ class snapshot_writer {
     if (!begin_page(in->page, "large")) return;
     out_.number("blocks", in->count);
     page_drawing fill(h_.page_bytes_);
-    for (std::uint32_t i = 0; i < in->count; ++i) {
-      const large_block& b = in->blocks()[i];
-      fill.add_live(b.begin * large_space::granule, b.end() * large_space::granule);
-    }
+    fill.add(in);
     out_.string("fill", fill.draw(in->page));
     out_.close('}');
   }
