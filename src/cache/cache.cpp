@@ -491,6 +491,35 @@ std::uint64_t cache::visit_some_erased(std::uint64_t cursor, erased_visitor visi
   return number + 1 < impl.shards() ? std::uint64_t{number + 1} << position_bits : 0;
 }
 
+std::uint64_t cache::visit_pages_erased(std::uint64_t cursor, erased_page_visitor visit, void* context,
+                                        const page_visit& how) noexcept {
+  cache_impl& impl = impl_of(this);
+  struct visited {
+    erased_page_visitor visit;
+    void* context;
+    unsigned number;
+  } one{visit, context, static_cast<unsigned>(cursor >> page_cursor_bits)};
+  if (one.number >= impl.shards()) return 0;
+  shard& s = impl.nth(one.number);
+  std::uint64_t next = 0;
+  {
+    const std::lock_guard guard(s.lock());
+    next = s.visit_pages(
+        cursor & ((std::uint64_t{1} << page_cursor_bits) - 1), how,
+        [](void* c, const page_view& page) noexcept {
+          const auto& v = *static_cast<const visited*>(c);
+          v.visit(v.context, v.number, page);
+        },
+        &one);
+  }
+  if (next != 0) return std::uint64_t{one.number} << page_cursor_bits | next;
+  return one.number + 1 < impl.shards() ? std::uint64_t{one.number + 1} << page_cursor_bits : 0;
+}
+
+std::size_t cache::list_page_use(std::size_t first, std::span<page_content> room) const noexcept {
+  return impl_of(this).list_page_use(first, room);
+}
+
 void cache::for_each_erased(erased_visitor visit, void* context) noexcept { impl_of(this).for_each(visit, context); }
 
 // ---- what is held -------------------------------------------------------------------------------------------------

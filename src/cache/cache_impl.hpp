@@ -76,6 +76,9 @@ class cache_impl final : public cache {
   [[nodiscard]] std::uint32_t now() const noexcept { return clock_.now(); }
   [[nodiscard]] cache_stats stats() const noexcept;
   void reset_stats() noexcept;
+  [[nodiscard]] std::size_t list_page_use(std::size_t first, std::span<page_content> room) const noexcept {
+    return scoot::list_page_use(*pool_, first, room);
+  }
 
  private:
   static constexpr std::size_t relief_bytes = std::size_t{256} << 10;

@@ -478,7 +478,10 @@ void shard::add_stats(cache_stats& sum) const noexcept {
   sum.heap.bytes_moved += h.bytes_moved;
   sum.heap.blocks_dropped += h.blocks_dropped;
   sum.heap.blocks_kept += h.blocks_kept;
+  sum.heap.blocks_examined += h.blocks_examined;
   sum.heap.failures += h.failures;
+  for (std::size_t i = 0; i < pause_classes; ++i) sum.heap.pauses[i] += h.pauses[i];
+  sum.heap.pause_ns += h.pause_ns;
 }
 
 void shard::reset_stats() noexcept {

@@ -122,6 +122,11 @@ class shard {
   // The same, but nothing is held on to between calls: what moves in the index meanwhile may be missed or seen twice.
   std::size_t look(std::size_t position, visitor visit, void* context) noexcept;
 
+  [[nodiscard]] std::uint64_t visit_pages(std::uint64_t cursor, const page_visit& how, page_visitor visit,
+                                          void* context) const noexcept {
+    return scoot::visit_pages(*heap_, cursor, how, visit, context);
+  }
+
   void add_stats(cache_stats& sum) const noexcept;
   void reset_stats() noexcept;
   [[nodiscard]] std::size_t held_bytes() const noexcept { return heap_->stats().held_bytes; }

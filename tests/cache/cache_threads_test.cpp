@@ -152,5 +152,42 @@ TEST(cache_threads, only_one_compare_and_swap_wins) {
   EXPECT_EQ(wins, 4000);
 }
 
+TEST(cache_threads, let_its_pages_be_looked_at_meanwhile) {
+  cache_options options;
+  options.budget_bytes = std::size_t{6} << 20;
+  options.shards = 2;
+  const auto c = cache::create(options);
+  ASSERT_NE(c, nullptr);
+  std::atomic<bool> stop{false};
+  std::atomic<unsigned> stored{0};
+  std::thread other([&] {
+    for (unsigned i = 0; !stop; stored = ++i) {
+      const std::string key = "key" + std::to_string(i % 5000);
+      c->store(key, std::string(i % 7 == 0 ? 12000 : 40 + i / 5000 * 130 % 3000, 'v'));
+      if (i % 20000 == 0) c->flush();
+    }
+  });
+  std::size_t wrong = 0, seen = 0;
+  std::vector<page_content> use(1000);
+  while (stored < 50000) {
+    std::uint64_t cursor = 0;
+    do {
+      cursor = c->visit_pages(cursor,
+                              [&](unsigned shard, const page_view& page) {
+                                ++seen;
+                                wrong += shard > 1 || page.live_bytes > std::size_t{1} << 20 ||
+                                         page.resident_end < page.resident_begin ||
+                                         std::string_view(page.kind_name).substr(0, 5) != "cache" || page.fill[31] == 0;
+                              },
+                              {.pages_max = 16, .draw = true});
+    } while (cursor != 0);
+    wrong += c->list_page_use(0, use) == 0;
+  }
+  stop = true;
+  other.join();
+  EXPECT_EQ(wrong, 0u);
+  EXPECT_GT(seen, 1000u);
+}
+
 }  // namespace
 }  // namespace scoot
