@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "server/options.hpp"
 
+#include <arpa/inet.h>
+
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <charconv>
@@ -53,6 +55,12 @@ protocol
 TLS
   -Z, --enable-ssl          speak TLS on the network; needs -o ssl_chain_cert=PATH,ssl_key=PATH. An address of -l
                             that begins with notls: is without it. SIGHUP reads certificate and key again
+
+looking at it
+      --http=ADDR:PORT      serve a live page of the heap, /metrics, /heap.json, /healthz and /readyz by HTTP (default:
+                            do not; PORT alone is on 127.0.0.1)
+      --http-token-file=PATH
+                            ask for the token in this file's first line (Authorization: Bearer TOKEN)
 
 load
   -t, --threads=N           worker threads (default 4)
@@ -125,6 +133,7 @@ struct raw_options {
   std::string connections = "1024", threads = "4", requests = "100", backlog = "1024", io = "auto";
   std::vector<std::string> listen;
   std::vector<std::string> extended;
+  std::string http;
   std::string ignored, memory_file;
   bool huge_pages = false, lock_memory = false;
   std::string protocol = "auto";
@@ -171,6 +180,8 @@ void declare(CLI::App& app, raw_options& raw, server_options& options) {
   app.add_option("-n,--slab-min-size", raw.ignored)->multi_option_policy(last)->configurable(false);
   app.add_option("-e,--memory-file", raw.memory_file)->multi_option_policy(last)->configurable(false);
   app.add_option("-o,--extended", raw.extended)->allow_extra_args(false);
+  app.add_option("--http", raw.http)->multi_option_policy(last);
+  app.add_option("--http-token-file", options.http.token_file)->multi_option_policy(last);
   app.add_option("--io", raw.io)->multi_option_policy(last);
   app.add_flag("-d,--daemon", options.daemonise);
   app.add_option("-u,--user", options.user)->multi_option_policy(last);
@@ -180,6 +191,26 @@ void declare(CLI::App& app, raw_options& raw, server_options& options) {
   app.add_option("--log-level", raw.log_level)->multi_option_policy(last);
   app.add_option("--log-format", raw.log_form)->multi_option_policy(last);
   app.add_option("--log-to", raw.log_to)->multi_option_policy(last);
+}
+
+// ADDR:PORT or PORT, of a numeric address: where HTTP is served is not left to a resolver. IPv4, since Debian builds
+// civetweb without the other.
+void check_http(const std::string& given, http_options& http) {
+  if (given.empty()) {
+    if (!http.token_file.empty()) refuse("--http-token-file: there is nothing to guard without --http");
+    return;
+  }
+  const std::size_t colon = given.rfind(':');
+  http.host = colon != std::string::npos             ? given.substr(0, colon)
+              : given.find('.') == std::string::npos ? "127.0.0.1"
+                                                     : given;
+  if (http.host == "localhost") http.host = "127.0.0.1";
+  in_addr binary{};
+  if (inet_pton(AF_INET, http.host.c_str(), &binary) != 1) {
+    refuse("--http: '", given, "' is not ADDR:PORT with a numeric IPv4 address");
+  }
+  if (colon == std::string::npos && http.host == given) refuse("--http: '", given, "' lacks a port");
+  http.port = std::to_string(number(given.substr(colon + 1), "--http", 0, 65535));
 }
 
 unsigned octal(const std::string& text) {
@@ -292,6 +323,7 @@ void check(const raw_options& raw, server_options& options) {
   for (const auto& [name, value] : raw.file_extended) parse_extended(name, value, options);
   for (const std::string& list : raw.extended) parse_extended(list, options);
   check_extended(options);
+  check_http(raw.http, options.http);
   if (!options.unix_socket.empty()) {
     if (!raw.listen.empty()) refuse("-s and -l exclude each other: a unix socket means no network");
     return;

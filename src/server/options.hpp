@@ -43,6 +43,13 @@ struct tls_options {
   bool session_cache = false;
 };
 
+// --http and its kin.
+struct http_options {
+  std::string host;        // a numeric IPv4 address; empty: HTTP is off
+  std::string port;        // decimal; "0": any free one
+  std::string token_file;  // a path; empty: no token is asked for
+};
+
 enum class protocol_choice : unsigned char { both, ascii, binary };
 
 enum class log_target : unsigned char {
@@ -81,6 +88,7 @@ struct server_options {
   unsigned idle_timeout_s = 0;  // connections that are idle for so long are closed; 0: none
   bool reject_at_limit = true;  // connections beyond the limit are turned away; else they wait
   tls_options tls;
+  http_options http;
   bool core_dumps = false;
   bool daemonise = false;
   log_target log_to = log_target::automatic;

@@ -39,7 +39,7 @@ std::string absolute_path(const std::string& path) {
 }
 
 unsigned descriptors_for(unsigned connections, unsigned threads) noexcept {
-  constexpr unsigned besides = 32;  // listeners, loops, mailboxes, standard streams
+  constexpr unsigned besides = 96;  // listeners, loops, mailboxes, standard streams, HTTP
   return connections + 4 * threads + besides;
 }
 

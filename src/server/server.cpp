@@ -15,6 +15,7 @@
 #include "scoot/cache.hpp"
 #include "scoot/version.h"
 #include "server/credentials.hpp"
+#include "server/http.hpp"
 #include "server/listener.hpp"
 #include "server/log.hpp"
 #include "server/process.hpp"
@@ -118,16 +119,23 @@ int serve(const parsed_options& parsed, const settings_reader& read_again, liste
   if (!loop.valid() || loop.add(signals, nullptr, interest::read) == event_loop::none || !doors.watch(loop)) {
     return give_up("cannot watch the listening sockets", status_os);
   }
+  http_server http(state, options.http);
+  if (!options.http.host.empty()) {
+    if (const std::string error = http.start(); !error.empty()) return give_up(error, status_os);
+  }
   tell_start(options, doors);
   if (options.purgeable_bytes != 0 && items->stats().cold.support == purge_support::refused) {
     spdlog::warn("--purgeable has no effect: this kernel takes no purgeable memory");
   }
+  if (!options.http.host.empty()) spdlog::info("live page at {}", http.address());
   spdlog::debug("the workers wait with {}", workers.front()->uses_uring() ? "io_uring" : "epoll");
   if (options.daemonise) log_from_background(options);
   parent.report(status_ok);
   notify_starter("READY=1");
   reloader settings(state, users, parsed, read_again);
+  state.serving = true;
   accept_until_signalled(state, doors, loop, signals, workers, settings);
+  state.serving = false;
   notify_starter("STOPPING=1");
   for (const std::unique_ptr<worker>& one : workers) one->stop();
   return status_ok;

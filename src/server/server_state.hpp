@@ -83,6 +83,7 @@ class server_state {
   std::atomic<std::uint64_t> connections_total{0};
   std::atomic<std::uint64_t> connections_rejected{0};
   std::atomic<bool> accepting{true};
+  std::atomic<bool> serving{false};             // from the first connection that may come to the beginning of the end
   std::atomic<std::uint64_t> accept_pauses{0};  // times that descriptors ran out
   std::atomic<std::uint64_t> accept_paused_us{0};
   std::atomic<std::uint64_t> idle_kicks{0};

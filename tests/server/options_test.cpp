@@ -38,6 +38,27 @@ TEST(options, listen_on_this_machine_only_unless_told) {
   EXPECT_TRUE(o.unix_socket.empty());
 }
 
+TEST(options, say_where_http_is_served_if_at_all) {
+  EXPECT_TRUE(accepted({}).http.host.empty());
+  const auto http = [](const char* given) {
+    const http_options o = accepted({"--http", given}).http;
+    return o.host + " " + o.port;
+  };
+  EXPECT_EQ(http("127.0.0.1:11280"), "127.0.0.1 11280");
+  EXPECT_EQ(http("localhost:80"), "127.0.0.1 80");
+  EXPECT_EQ(http("8080"), "127.0.0.1 8080");
+  EXPECT_EQ(http("0.0.0.0:0"), "0.0.0.0 0");
+  EXPECT_EQ(accepted({"--http=1", "--http-token-file=/t"}).http.token_file, "/t");
+  for (const char* bad : {":80", "127.0.0.1", "127.0.0.1:", "127.0.0.1:65536", "127.0.0.1:-1", "example.org:80",
+                          "::1:80", "[::1]:80", "127.1:80", "x"}) {
+    const parsed_options p = parse({"--http", bad});
+    EXPECT_FALSE(p.run) << bad;
+    EXPECT_EQ(p.status, status_usage) << bad;
+    EXPECT_NE(p.text.find("--http: '"), std::string::npos) << bad << ": " << p.text;
+  }
+  EXPECT_FALSE(parse({"--http-token-file=/t"}).run);
+}
+
 TEST(options, choose_the_way_of_waiting) {
   EXPECT_EQ(accepted({}).io, io_kind::automatic);
   EXPECT_EQ(accepted({"--io=epoll"}).io, io_kind::epoll);
