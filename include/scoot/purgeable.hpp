@@ -23,7 +23,11 @@
 // support) every offer is refused, and the memory is simply kept. mlock and mlockall forbid offers.
 // Cost: a pin is an atomic addition, and for an offered page once an atomic addition to its witness besides. An offer
 // or free is one call of the system. Metadata: 64 bytes a chunk and 2 bytes an OS page.
-// Non-goals: chunks of several sizes, writing after an offer, pages shared between processes.
+// Guarded access: who touches a purged page without asking finds zeros there. In a guarded region he gets SIGBUS, with
+// the address in si_addr (chunk_of tells the chunk), and so does who touches a chunk that is free; a system call that
+// is given such memory fails with EFAULT. Pins and reads of offered chunks cost system calls then. Needs userfaultfd as
+// of Linux 5.14; without it the region is made unguarded. Non-goals: chunks of several sizes, writing after an offer,
+// pages shared between processes.
 #pragma once
 
 #include <cstddef>
@@ -40,6 +44,7 @@ namespace scoot {
 struct purgeable_options {
   std::size_t chunk_bytes = std::size_t{64} << 10;  // a power of two, from an OS page or 16 KiB up to 16 MiB
   std::size_t bytes_max = 0;  // of all chunks together, rounded up to whole ones; this much address space is reserved
+  bool guarded = false;       // for finding bugs: see "Guarded access" above; stats() says whether it could be had
 };
 
 // What this machine does with memory that is offered.
@@ -119,6 +124,7 @@ struct purgeable_stats {
   std::uint64_t lost_accesses = 0;         // pins and reads that were answered "lost", ever
   std::size_t metadata_bytes = 0;          // not purgeable; resident only where chunks were allocated
   std::size_t page_bytes = 0;              // the size of an OS page
+  bool guarded = false;                    // purged pages cannot be touched unnoticed
 };
 
 // A region of chunks; see the top of this file.
@@ -148,6 +154,9 @@ class SCOOT_EXPORT purgeable {
 
   // Where a chunk begins: constant. The owner may write to it while it is kept. To read what is offered takes a pin.
   [[nodiscard]] char* data(std::uint32_t chunk) const noexcept;
+
+  // The chunk that an address lies in, or no_chunk. May be called from a signal handler.
+  [[nodiscard]] std::uint32_t chunk_of(const void* address) const noexcept;
 
   // Offers the first `bytes` of a chunk, rounded up to OS pages, to the kernel. Its content must not change any more.
   // Offered again, with the same bytes, what pins touched may be purged again; what is lost stays lost. An offered page

@@ -320,7 +320,8 @@ typedef struct scoot_purgeable scoot_purgeable; /* a region of chunks that the k
 typedef struct scoot_purgeable_options {
   size_t chunk_bytes; /* a power of two, from an OS page or 16 KiB up to 16 MiB; 0: 64 KiB */
   size_t bytes_max;   /* of all chunks together, rounded up to whole ones; required */
-  size_t reserved[6]; /* zero */
+  bool guarded;       /* touching a purged page raises SIGBUS, where that can be had */
+  size_t reserved[5]; /* zero */
 } scoot_purgeable_options;
 
 /* What this machine does with memory that is offered. */
@@ -402,7 +403,8 @@ typedef struct scoot_purgeable_usage {
   uint64_t lost_accesses;        /* pins and reads that were answered SCOOT_LOST, ever */
   size_t metadata_bytes;         /* not purgeable; resident only where chunks were allocated */
   size_t page_bytes;             /* the size of an OS page */
-  uint64_t reserved[6];
+  bool guarded;                  /* purged pages cannot be touched unnoticed */
+  uint64_t reserved[5];
 } scoot_purgeable_usage;
 
 /* What the kernel does, tried out once in each process. */
@@ -422,6 +424,9 @@ SCOOT_EXPORT void scoot_chunk_free(scoot_purgeable* region, uint32_t chunk);
 
 /* Where a chunk begins: constant. To be written to while it is kept. */
 SCOOT_EXPORT void* scoot_chunk_data(const scoot_purgeable* region, uint32_t chunk);
+
+/* The chunk that an address lies in, or SCOOT_NO_CHUNK. May be called from a signal handler. */
+SCOOT_EXPORT uint32_t scoot_chunk_of(const scoot_purgeable* region, const void* address);
 
 /* Offers the first `bytes` of a chunk, rounded up to OS pages, to the kernel; its content must not change any more. */
 SCOOT_EXPORT scoot_offer_status scoot_chunk_offer(scoot_purgeable* region, uint32_t chunk, size_t bytes);

@@ -45,4 +45,31 @@ inline constexpr std::size_t census_pages_max = 4096;
 // Test seam: ways before this one are not tried.
 void limit_census(page_census first) noexcept;
 
+// Guards memory: a thread that touches a page that is not there gets SIGBUS, rather than a page of zeros. By
+// userfaultfd, Linux 5.14; the guard ends with its object.
+class page_guard {
+ public:
+  page_guard() noexcept = default;
+  page_guard(const page_guard&) = delete;
+  page_guard& operator=(const page_guard&) = delete;
+  ~page_guard();
+
+  // False: refused, or the kernel does not do all that is needed; nothing is guarded then.
+  [[nodiscard]] bool protect(char* address, std::size_t bytes) noexcept;
+  [[nodiscard]] bool on() const noexcept { return file_ >= 0; }
+
+  // Puts zeros where there is nothing.
+  [[nodiscard]] bool fill_absent(char* address, std::size_t bytes) noexcept;
+
+  // Has the kernel keep pages, as if they were written to. False: not all of them are there.
+  [[nodiscard]] static bool keep_present(char* address, std::size_t bytes) noexcept;
+
+  // Copies bytes, of any number and anywhere. False: not all of them are there.
+  [[nodiscard]] static bool copy_present(void* to, const char* from, std::size_t bytes) noexcept;
+
+ private:
+  [[nodiscard]] bool does_what_it_should() const noexcept;
+  int file_ = -1;
+};
+
 }  // namespace scoot::os

@@ -55,6 +55,7 @@ scoot_purgeable* scoot_purgeable_create(const scoot_purgeable_options* options) 
   scoot::purgeable_options o;
   if (options->chunk_bytes != 0) o.chunk_bytes = options->chunk_bytes;
   o.bytes_max = options->bytes_max;
+  o.guarded = options->guarded;
   return reinterpret_cast<scoot_purgeable*>(scoot::purgeable::create(o).release());
 }
 
@@ -65,6 +66,10 @@ uint32_t scoot_chunk_allocate(scoot_purgeable* region) { return unwrap(region)->
 void scoot_chunk_free(scoot_purgeable* region, uint32_t chunk) { unwrap(region)->free(chunk); }
 
 void* scoot_chunk_data(const scoot_purgeable* region, uint32_t chunk) { return unwrap(region)->data(chunk); }
+
+uint32_t scoot_chunk_of(const scoot_purgeable* region, const void* address) {
+  return unwrap(region)->chunk_of(address);
+}
 
 scoot_offer_status scoot_chunk_offer(scoot_purgeable* region, uint32_t chunk, size_t bytes) {
   return to_c<scoot_offer_status>(unwrap(region)->offer(chunk, bytes));
@@ -125,5 +130,6 @@ scoot_purgeable_usage scoot_purgeable_stats(const scoot_purgeable* region) {
   result.lost_accesses = s.lost_accesses;
   result.metadata_bytes = s.metadata_bytes;
   result.page_bytes = s.page_bytes;
+  result.guarded = s.guarded;
   return result;
 }

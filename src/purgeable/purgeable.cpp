@@ -42,7 +42,7 @@ std::unique_ptr<purgeable> purgeable::create(const purgeable_options& options) n
   const std::size_t chunks = base::round_up(options.bytes_max, chunk) / chunk;
   if (chunks >= no_chunk) return nullptr;
   std::unique_ptr<region> made(new (std::nothrow) region(chunk, static_cast<std::uint32_t>(chunks), support()));
-  if (made == nullptr || !made->reserve()) return nullptr;
+  if (made == nullptr || !made->reserve(options.guarded)) return nullptr;
   return std::unique_ptr<purgeable>(made.release());
 }
 
@@ -67,6 +67,12 @@ char* purgeable::data(std::uint32_t chunk) const noexcept {
   const region& r = self(this);
   SCOOT_CHECK(1, r.knows(chunk), "there is no chunk %u", chunk);
   return r.address(chunk);
+}
+
+std::uint32_t purgeable::chunk_of(const void* address) const noexcept {
+  const region& r = self(this);
+  const auto at = reinterpret_cast<std::uintptr_t>(address) - reinterpret_cast<std::uintptr_t>(r.address(0));
+  return at / r.chunk_size() < r.chunks_max() ? static_cast<std::uint32_t>(at / r.chunk_size()) : no_chunk;
 }
 
 offer_status purgeable::offer(std::uint32_t chunk, std::size_t bytes) noexcept {

@@ -31,7 +31,7 @@ region::region(std::size_t chunk_bytes, std::uint32_t chunks, purge_support supp
       chunks_max_(chunks),
       purging_(support != purge_support::refused) {}
 
-bool region::reserve() noexcept {
+bool region::reserve(bool guarded) noexcept {
   const std::size_t bytes = chunks_max_ * chunk_bytes_;
   const std::size_t metadata = metadata_size(chunks_max_, pages_);
   memory_ = os::reserve(bytes, page_bytes_);
@@ -43,6 +43,7 @@ bool region::reserve() noexcept {
   // Both or none: a child with the memory may not believe it empty, nor one without it believe it full.
   if (!os::wipe_in_children(metadata_, metadata) || !os::keep_from_children(memory_, bytes)) return false;
   os::unlock(memory_, bytes);
+  if (guarded && purging_) (void)guard_.protect(memory_, bytes);
   *reinterpret_cast<std::uint64_t*>(metadata_) = 1;
   records_ = reinterpret_cast<chunk_record*>(metadata_ + metadata_front);
   notes_ = reinterpret_cast<note*>(metadata_ + metadata_front + chunks_max_ * sizeof(chunk_record));
@@ -94,6 +95,10 @@ std::uint32_t region::take() noexcept {
       return no_chunk;
     }
   }
+  if (guard_.on() && !guard_.fill_absent(address(chunk), chunk_bytes_)) {
+    put_on_free_list(chunk);
+    return no_chunk;
+  }
   chunks_.fetch_add(1, std::memory_order_relaxed);
   // Not a store: somebody may be just finding out that the chunk was free.
   records_[chunk].word.fetch_or(allocated, std::memory_order_release);
@@ -140,8 +145,12 @@ void region::release(std::uint32_t chunk) noexcept {
   r.needs_discard = !os::give_back(address(chunk), chunk_bytes_);
   r.word.fetch_and(~busy, std::memory_order_release);
   r.word.notify_all();
+  put_on_free_list(chunk);
+}
+
+void region::put_on_free_list(std::uint32_t chunk) noexcept {
   const std::scoped_lock lock(mutex_);
-  r.next_free = first_free_;
+  records_[chunk].next_free = first_free_;
   first_free_ = chunk;
 }
 
@@ -263,10 +272,13 @@ bool region::note_gone(std::uint32_t chunk, std::size_t page, std::uint16_t seen
 bool region::touch(std::uint32_t chunk, std::size_t page) noexcept {
   note& n = notes_of(chunk)[page];
   std::uint16_t seen = n.load(std::memory_order_acquire);
+  char* const at = address(chunk) + page * page_bytes_;
+  if (seen == note_zero_gone && guard_.on()) return guard_.fill_absent(at, page_bytes_);
   if (!in_doubt(seen)) return !is_lost(seen);
   const std::size_t index = seen == note_zero ? 0 : seen & note_index_mask;
-  auto* const word = reinterpret_cast<std::uint32_t*>(address(chunk) + page * page_bytes_) + index;
-  if (write_back(word) == 0 && seen != note_zero) {
+  const bool there = guard_.on() ? touch_guarded(at, seen)
+                                 : write_back(reinterpret_cast<std::uint32_t*>(at) + index) != 0 || seen == note_zero;
+  if (!there) {
     note_gone(chunk, page, seen);
     return false;
   }
@@ -277,14 +289,21 @@ bool region::touch(std::uint32_t chunk, std::size_t page) noexcept {
   return true;
 }
 
+bool region::touch_guarded(char* page, std::uint16_t seen) noexcept {
+  if (os::page_guard::keep_present(page, page_bytes_)) return true;
+  return seen == note_zero && guard_.fill_absent(page, page_bytes_) && os::page_guard::keep_present(page, page_bytes_);
+}
+
 bool region::look(std::uint32_t chunk, std::size_t page) noexcept {
   const std::uint16_t seen = notes_of(chunk)[page].load(std::memory_order_acquire);
   if (!in_doubt(seen)) return !is_lost(seen);
   if (seen == note_zero) return true;  // gone or not, it reads the same
-  const auto* words = reinterpret_cast<const std::uint32_t*>(address(chunk) + page * page_bytes_);
-  if (read_word(words + (seen & note_index_mask)) != 0) return true;
-  note_gone(chunk, page, seen);
-  return false;
+  const char* const at = address(chunk) + page * page_bytes_ + (seen & note_index_mask) * sizeof(std::uint32_t);
+  char byte = 0;
+  const bool there = guard_.on() ? os::page_guard::copy_present(&byte, at, 1)
+                                 : read_word(reinterpret_cast<const std::uint32_t*>(at)) != 0;
+  if (!there) note_gone(chunk, page, seen);
+  return there;
 }
 
 presence region::add_pin_slow(std::uint32_t chunk, std::size_t offset, std::size_t bytes, std::uint64_t was) noexcept {
@@ -305,16 +324,44 @@ presence region::copy_out(std::uint32_t chunk, std::size_t offset, std::size_t b
   if ((was & pins_full) != 0) return answer_without_pin(chunk, presence::too_many_pins);
   if ((was & (allocated | busy)) == (allocated | busy)) was = wait_until_idle(chunk);
   if ((was & allocated) == 0) return answer_without_pin(chunk, presence::absent);
-  std::memcpy(to, address(chunk) + offset, bytes);
-  if ((was & offered) != 0) {
-    // The witness is read after the bytes: still there, it was there when they were read.
-    finish_reads();
-    const std::size_t last = (offset + std::max<std::size_t>(bytes, 1) - 1) / page_bytes_;
-    for (std::size_t page = offset / page_bytes_; page <= last; ++page) {
-      if (!look(chunk, page)) return answer_without_pin(chunk, presence::lost);
-    }
+  if ((was & offered) == 0) {
+    std::memcpy(to, address(chunk) + offset, bytes);
+    return answer_without_pin(chunk, presence::present);
   }
-  return answer_without_pin(chunk, presence::present);
+  const bool whole = guard_.on() ? copy_guarded(chunk, offset, bytes, static_cast<char*>(to))
+                                 : copy_offered(chunk, offset, bytes, static_cast<char*>(to));
+  return answer_without_pin(chunk, whole ? presence::present : presence::lost);
+}
+
+bool region::copy_offered(std::uint32_t chunk, std::size_t offset, std::size_t bytes, char* to) noexcept {
+  std::memcpy(to, address(chunk) + offset, bytes);
+  // The witness is read after the bytes: still there, it was there when they were read.
+  finish_reads();
+  const std::size_t last = (offset + std::max<std::size_t>(bytes, 1) - 1) / page_bytes_;
+  for (std::size_t page = offset / page_bytes_; page <= last; ++page) {
+    if (!look(chunk, page)) return false;
+  }
+  return true;
+}
+
+bool region::copy_guarded(std::uint32_t chunk, std::size_t offset, std::size_t bytes, char* to) noexcept {
+  while (bytes != 0) {
+    const std::size_t page = offset / page_bytes_;
+    const std::size_t part = std::min(bytes, (page + 1) * page_bytes_ - offset);
+    const std::uint16_t seen = notes_of(chunk)[page].load(std::memory_order_acquire);
+    if (is_lost(seen)) return false;
+    if (!os::page_guard::copy_present(to, address(chunk) + offset, part)) {
+      if (untouched(seen) != note_zero && seen != note_zero_gone) {
+        note_gone(chunk, page, seen);
+        return false;
+      }
+      std::memset(to, 0, part);
+    }
+    offset += part;
+    bytes -= part;
+    to += part;
+  }
+  return true;
 }
 
 }  // namespace scoot::purging

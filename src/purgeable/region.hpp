@@ -36,6 +36,7 @@
 #include <mutex>
 #include <span>
 
+#include "os/purge.hpp"
 #include "scoot/purgeable.hpp"
 
 namespace scoot::purging {
@@ -90,8 +91,8 @@ class region final : public purgeable {
   region(std::size_t chunk_bytes, std::uint32_t chunks, purge_support support) noexcept;
   ~region();
 
-  // Address space for chunks and metadata. False: refused.
-  [[nodiscard]] bool reserve() noexcept;
+  // Address space for chunks and metadata, guarded if that is wanted and can be had. False: refused.
+  [[nodiscard]] bool reserve(bool guarded) noexcept;
 
   [[nodiscard]] std::uint32_t take() noexcept;
   void give(std::uint32_t chunk) noexcept;
@@ -141,10 +142,15 @@ class region final : public purgeable {
   // Takes away a pin of somebody who gets `answer`.
   presence answer_without_pin(std::uint32_t chunk, presence answer) noexcept;
 
+  // Copies from offered pages. False: not all of it was there.
+  [[nodiscard]] bool copy_offered(std::uint32_t chunk, std::size_t offset, std::size_t bytes, char* to) noexcept;
+  [[nodiscard]] bool copy_guarded(std::uint32_t chunk, std::size_t offset, std::size_t bytes, char* to) noexcept;
+
   // With a pin in force: makes the kernel keep a page if it is there.
   [[nodiscard]] bool touch(std::uint32_t chunk, std::size_t page) noexcept;
   // With a pin in force: whether a page was there when this was called.
   [[nodiscard]] bool look(std::uint32_t chunk, std::size_t page) noexcept;
+  [[nodiscard]] bool touch_guarded(char* page, std::uint16_t seen) noexcept;
   // Notes that a page in doubt is gone. With a pin in force. False: somebody else did.
   bool note_gone(std::uint32_t chunk, std::size_t page, std::uint16_t seen) noexcept;
 
@@ -154,7 +160,8 @@ class region final : public purgeable {
   void forget_notes(std::uint32_t chunk, std::uint32_t pages) noexcept;
 
   void release_condemned(std::uint32_t chunk) noexcept;
-  void release(std::uint32_t chunk) noexcept;      // busy and without pins
+  void release(std::uint32_t chunk) noexcept;  // busy and without pins
+  void put_on_free_list(std::uint32_t chunk) noexcept;
   [[nodiscard]] bool make_more_usable() noexcept;  // locked
 
   // Pins offered chunks side by side from `first` on, as many as a sweep may examine at once. Returns how many.
@@ -170,6 +177,7 @@ class region final : public purgeable {
   const std::size_t pages_;  // OS pages of a chunk
   const std::uint32_t chunks_max_;
   const bool purging_;  // offers are made
+  os::page_guard guard_;
   chunk_record* records_ = nullptr;
   note* notes_ = nullptr;
   char* memory_ = nullptr;

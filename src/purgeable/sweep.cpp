@@ -131,6 +131,7 @@ purgeable_stats region::collect() const noexcept {
   purgeable_stats s;
   s.chunk_bytes = chunk_bytes_;
   s.page_bytes = page_bytes_;
+  s.guarded = guard_.on();
   s.chunks_max = chunks_max_;
   s.metadata_bytes = metadata_bytes_;
   // One after the other, while others go on: clamped so that what is subtracted is never more than there is.

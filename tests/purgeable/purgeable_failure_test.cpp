@@ -43,8 +43,10 @@ int in_a_child(const std::function<int()>& work) {
 // any answer, empty if nothing was; refusals are no wrong.
 class scenario {
  public:
+  explicit scenario(bool guarded) : guarded_(guarded) {}
+
   std::string run() {
-    region_ = make_region(chunk_bytes, chunks);
+    region_ = make_region(chunk_bytes, chunks, guarded_);
     if (region_ == nullptr) return "";
     for (int round = 0; round < 4 && wrong_.empty(); ++round) {
       for (std::uint32_t i = 0; i < chunks; ++i) take();
@@ -107,6 +109,7 @@ class scenario {
     }
   }
 
+  const bool guarded_;
   const one_processor here_;
   std::unique_ptr<purgeable> region_;
   std::array<std::uint64_t, chunks> seeds_{};
@@ -116,13 +119,17 @@ class scenario {
 
 using purgeable_os_failure = purgeable_test;
 
-TEST_F(purgeable_os_failure, anywhere_loses_nothing_silently) {
+class purgeable_os_failure_anywhere : public purgeable_test, public ::testing::WithParamInterface<bool> {};
+INSTANTIATE_TEST_SUITE_P(region, purgeable_os_failure_anywhere, ::testing::Bool(),
+                         [](const auto& each) { return each.param ? "guarded" : "plain"; });
+
+TEST_P(purgeable_os_failure_anywhere, loses_nothing_silently) {
   std::uint64_t n = 1;
   for (;; ++n) {
     const std::uint64_t before = os::calls_made();
     {
       const injection failing(n);
-      scenario all;
+      scenario all(GetParam());
       ASSERT_EQ(all.run(), "") << "with call " << n << " of the OS failing";
     }
     if (os::calls_made() - before < n) break;
@@ -198,7 +205,7 @@ TEST_F(purgeable_os_failure, in_the_trial_claims_nothing_that_was_not_seen) {
 
 TEST(purgeable_without_support, keeps_what_is_offered_and_says_so) {
   purging::region region(chunk_bytes, 4, purge_support::refused);
-  ASSERT_TRUE(region.reserve());
+  ASSERT_TRUE(region.reserve(false));
   purgeable& p = region;
   const std::uint32_t chunk = p.allocate();
   ASSERT_NE(chunk, purgeable::no_chunk);

@@ -45,6 +45,7 @@ static int use_chunk(scoot_purgeable* region) {
   CHECK(chunk != SCOOT_NO_CHUNK);
   memset(scoot_chunk_data(region, chunk), 'a', chunk_bytes);
   CHECK(scoot_chunk_get_info(region, chunk).state == SCOOT_CHUNK_KEPT);
+  CHECK(scoot_chunk_of(region, (char*)scoot_chunk_data(region, chunk) + 1) == chunk);
   CHECK(scoot_chunk_pin(region, chunk, 10, 20) == SCOOT_PRESENT);
   CHECK(scoot_chunk_get_info(region, chunk).pins == 1 && scoot_purgeable_stats(region).pins == 1);
 
@@ -84,17 +85,24 @@ static void stay_on_one_processor(void) {
   (void)sched_setaffinity(0, sizeof here, &here);
 }
 
-int main(void) {
-  stay_on_one_processor();
-  int failed = check_create();
-  if (failed != 0) return failed;
-  scoot_purgeable_options options = {.bytes_max = 3 * chunk_bytes};
+static int use_region(bool guarded) {
+  scoot_purgeable_options options = {.bytes_max = 3 * chunk_bytes, .guarded = guarded};
   scoot_purgeable* region = scoot_purgeable_create(&options);
   CHECK(region != NULL);
   CHECK(scoot_purgeable_stats(region).chunks_max == 3 && scoot_purgeable_stats(region).chunk_bytes == chunk_bytes);
+  CHECK(guarded || !scoot_purgeable_stats(region).guarded);
+  int failed = 0;
   for (int i = 0; i < 10 && failed == 0; ++i) failed = use_chunk(region);
   for (int i = 0; i < 3; ++i) CHECK(scoot_chunk_allocate(region) != SCOOT_NO_CHUNK);
   CHECK(scoot_chunk_allocate(region) == SCOOT_NO_CHUNK);
   scoot_purgeable_destroy(region);
+  return failed;
+}
+
+int main(void) {
+  stay_on_one_processor();
+  int failed = check_create();
+  if (failed == 0) failed = use_region(false);
+  if (failed == 0) failed = use_region(true);
   return failed;
 }

@@ -3,9 +3,13 @@
 // Goal: what purgeable.hpp promises of chunks, offers, pins, reads, sweeps and counts. Method: the kernel is asked to
 // purge our own pages, which it does at once, and what each function says is compared with what must be gone.
 #include <gtest/gtest.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <set>
 
 #include "support.hpp"
@@ -15,12 +19,14 @@ namespace {
 
 constexpr std::size_t chunk_bytes = 64 * kib;
 
-class purgeable_chunk : public purgeable_test {
+class chunk_test : public purgeable_test {
  protected:
-  void SetUp() override {
+  void make(bool guarded) {
     purgeable_test::SetUp();
-    region = make_region(chunk_bytes, 16);
+    if (IsSkipped()) return;
+    region = make_region(chunk_bytes, 16, guarded);
     ASSERT_NE(region, nullptr);
+    if (guarded && !region->stats().guarded) GTEST_SKIP() << "no userfaultfd, or not all that is needed of it";
     chunk = region->allocate();
     ASSERT_NE(chunk, purgeable::no_chunk);
     fill(region->data(chunk), chunk_bytes, 1);
@@ -35,6 +41,19 @@ class purgeable_chunk : public purgeable_test {
   std::unique_ptr<purgeable> region;
   std::uint32_t chunk = 0;
   std::vector<char> copy;
+};
+
+// Guarded regions answer as all do.
+class purgeable_chunk : public chunk_test, public ::testing::WithParamInterface<bool> {
+ protected:
+  void SetUp() override { make(GetParam()); }
+};
+INSTANTIATE_TEST_SUITE_P(region, purgeable_chunk, ::testing::Bool(),
+                         [](const auto& each) { return each.param ? "guarded" : "plain"; });
+
+class guarded_chunk : public chunk_test {
+ protected:
+  void SetUp() override { make(true); }
 };
 
 TEST(purgeable_region, refuses_options_out_of_range) {
@@ -87,7 +106,7 @@ TEST(purgeable_region, knows_nothing_of_chunks_that_are_not_allocated) {
   EXPECT_EQ(region->stats().pins, 0U);
 }
 
-TEST_F(purgeable_chunk, stays_as_it_is_until_it_is_offered) {
+TEST_P(purgeable_chunk, stays_as_it_is_until_it_is_offered) {
   purge(*region, chunk, chunk_bytes);
   EXPECT_EQ(read(0, chunk_bytes), presence::present);
   EXPECT_TRUE(intact(copy.data(), 0, chunk_bytes, 1));
@@ -96,7 +115,7 @@ TEST_F(purgeable_chunk, stays_as_it_is_until_it_is_offered) {
   EXPECT_EQ(region->state(chunk).state, chunk_state::kept);
 }
 
-TEST_F(purgeable_chunk, can_be_read_while_it_is_offered_and_not_purged) {
+TEST_P(purgeable_chunk, can_be_read_while_it_is_offered_and_not_purged) {
   ASSERT_EQ(region->offer(chunk, chunk_bytes), offer_status::offered);
   EXPECT_EQ(region->state(chunk).state, chunk_state::offered);
   for (std::size_t offset = 0; offset < chunk_bytes; offset += 5000) {
@@ -108,7 +127,7 @@ TEST_F(purgeable_chunk, can_be_read_while_it_is_offered_and_not_purged) {
   EXPECT_EQ(region->stats().resident_offered_bytes, chunk_bytes);
 }
 
-TEST_F(purgeable_chunk, is_lost_to_reads_and_pins_once_it_was_purged) {
+TEST_P(purgeable_chunk, is_lost_to_reads_and_pins_once_it_was_purged) {
   ASSERT_EQ(region->offer(chunk, chunk_bytes), offer_status::offered);
   purge(*region, chunk, chunk_bytes);
   EXPECT_EQ(read(100, 8), presence::lost);
@@ -122,7 +141,7 @@ TEST_F(purgeable_chunk, is_lost_to_reads_and_pins_once_it_was_purged) {
   EXPECT_EQ(read(100, 8), presence::lost);
 }
 
-TEST_F(purgeable_chunk, keeps_what_is_pinned_and_loses_the_rest) {
+TEST_P(purgeable_chunk, keeps_what_is_pinned_and_loses_the_rest) {
   ASSERT_EQ(region->offer(chunk, chunk_bytes), offer_status::offered);
   ASSERT_EQ(region->pin(chunk, 3 * page + 8, page), presence::present);  // parts of two pages
   EXPECT_EQ(region->state(chunk).touched_bytes, 2 * page);
@@ -137,7 +156,7 @@ TEST_F(purgeable_chunk, keeps_what_is_pinned_and_loses_the_rest) {
   EXPECT_EQ(region->state(chunk).pins, 0U);
 }
 
-TEST_F(purgeable_chunk, is_not_offered_while_it_is_pinned) {
+TEST_P(purgeable_chunk, is_not_offered_while_it_is_pinned) {
   ASSERT_EQ(region->pin(chunk, 0, 1), presence::present);
   EXPECT_EQ(region->offer(chunk, chunk_bytes), offer_status::pinned);
   region->unpin(chunk);
@@ -147,7 +166,7 @@ TEST_F(purgeable_chunk, is_not_offered_while_it_is_pinned) {
   region->unpin(chunk);
 }
 
-TEST_F(purgeable_chunk, offered_again_may_lose_what_a_pin_had_saved) {
+TEST_P(purgeable_chunk, offered_again_may_lose_what_a_pin_had_saved) {
   ASSERT_EQ(region->offer(chunk, chunk_bytes), offer_status::offered);
   ASSERT_EQ(region->pin(chunk, 0, chunk_bytes), presence::present);
   region->unpin(chunk);
@@ -161,7 +180,7 @@ TEST_F(purgeable_chunk, offered_again_may_lose_what_a_pin_had_saved) {
   EXPECT_EQ(read(0, chunk_bytes), presence::lost);
 }
 
-TEST_F(purgeable_chunk, of_zeros_is_never_lost) {
+TEST_P(purgeable_chunk, of_zeros_is_never_lost) {
   std::memset(region->data(chunk), 0, chunk_bytes);
   region->data(chunk)[5 * page + 4095] = 1;
   ASSERT_EQ(region->offer(chunk, chunk_bytes), offer_status::offered);
@@ -174,7 +193,7 @@ TEST_F(purgeable_chunk, of_zeros_is_never_lost) {
   EXPECT_EQ(region->state(chunk).lost_bytes, page);
 }
 
-TEST_F(purgeable_chunk, is_offered_only_as_far_as_it_was_asked) {
+TEST_P(purgeable_chunk, is_offered_only_as_far_as_it_was_asked) {
   ASSERT_EQ(region->offer(chunk, 3 * page + 1), offer_status::offered);
   EXPECT_EQ(region->state(chunk).offered_bytes, 4 * page);
   purge(*region, chunk, 4 * page);
@@ -183,7 +202,7 @@ TEST_F(purgeable_chunk, is_offered_only_as_far_as_it_was_asked) {
   EXPECT_EQ(read(3 * page, 8), presence::lost);
 }
 
-TEST_F(purgeable_chunk, freed_while_pinned_stays_for_its_pins_and_takes_no_more) {
+TEST_P(purgeable_chunk, freed_while_pinned_stays_for_its_pins_and_takes_no_more) {
   ASSERT_EQ(region->offer(chunk, chunk_bytes), offer_status::offered);
   ASSERT_EQ(region->pin(chunk, 0, chunk_bytes), presence::present);
   ASSERT_EQ(region->pin(chunk, 0, 1), presence::present);
@@ -204,7 +223,7 @@ TEST_F(purgeable_chunk, freed_while_pinned_stays_for_its_pins_and_takes_no_more)
   EXPECT_EQ(region->data(next)[0], 0);
 }
 
-TEST_F(purgeable_chunk, takes_as_many_pins_as_there_may_be_and_no_more) {
+TEST_P(purgeable_chunk, takes_as_many_pins_as_there_may_be_and_no_more) {
   ASSERT_EQ(region->offer(chunk, chunk_bytes), offer_status::offered);
   for (std::uint32_t i = 0; i < purgeable::pins_max; ++i) ASSERT_EQ(region->pin(chunk, 0, 1), presence::present);
   EXPECT_EQ(region->pin(chunk, 0, 1), presence::too_many_pins);
@@ -217,11 +236,85 @@ TEST_F(purgeable_chunk, takes_as_many_pins_as_there_may_be_and_no_more) {
   EXPECT_EQ(region->stats().pins_ever, purgeable::pins_max + 3U);
 }
 
+TEST_F(guarded_chunk, ends_the_program_where_a_purged_page_is_touched) {
+  ASSERT_EQ(region->offer(chunk, chunk_bytes), offer_status::offered);
+  purge(*region, chunk, chunk_bytes);
+  // The child of a death test would have no region: the signal is caught here.
+  static sigjmp_buf back;
+  static void* volatile touched;
+  struct sigaction before {};
+  struct sigaction catching {};
+  catching.sa_flags = SA_SIGINFO;
+  catching.sa_sigaction = [](int, siginfo_t* info, void*) {
+    touched = info->si_addr;
+    siglongjmp(back, 1);
+  };
+  ASSERT_EQ(sigaction(SIGBUS, &catching, &before), 0);
+  volatile int caught = 0;
+  for (const std::size_t offset : {std::size_t{100}, 3 * page, 5 * page}) {
+    const char volatile* const at = region->data(chunk) + offset;
+    if (sigsetjmp(back, 1) == 0) {
+      (void)*at;
+    } else {
+      EXPECT_EQ(region->chunk_of(touched), chunk);
+      caught = caught + 1;
+    }
+  }
+  EXPECT_EQ(caught, 3);
+  const std::uint32_t other = region->allocate();
+  region->free(other);
+  if (sigsetjmp(back, 1) == 0) {
+    *static_cast<char volatile*>(region->data(other)) = 'x';
+  } else {
+    caught = caught + 1;
+  }
+  EXPECT_EQ(caught, 4);
+  ASSERT_EQ(sigaction(SIGBUS, &before, nullptr), 0);
+  EXPECT_EQ(read(100, 8), presence::lost);
+  EXPECT_EQ(region->state(chunk).lost_bytes, page);
+}
+
+TEST_F(guarded_chunk, makes_system_calls_that_are_given_a_purged_page_fail) {
+  ASSERT_EQ(region->offer(chunk, chunk_bytes), offer_status::offered);
+  int ends[2];
+  ASSERT_EQ(pipe(ends), 0);
+  EXPECT_EQ(write(ends[1], region->data(chunk), 8), 8);
+  purge(*region, chunk, chunk_bytes);
+  EXPECT_EQ(write(ends[1], region->data(chunk), 8), -1);
+  EXPECT_EQ(errno, EFAULT);
+  close(ends[0]);
+  close(ends[1]);
+}
+
+TEST_P(purgeable_chunk, of_zeros_can_be_pinned_after_a_sweep_found_it_purged) {
+  std::memset(region->data(chunk), 0, chunk_bytes);
+  ASSERT_EQ(region->offer(chunk, chunk_bytes), offer_status::offered);
+  purge(*region, chunk, chunk_bytes);
+  EXPECT_EQ(region->sweep({}, SIZE_MAX).bytes_purged, chunk_bytes);
+  EXPECT_EQ(region->state(chunk).lost_bytes, 0U);
+  EXPECT_EQ(read(page + 5, 2 * page), presence::present);
+  ASSERT_EQ(region->pin(chunk, 0, chunk_bytes), presence::present);
+  EXPECT_EQ(region->data(chunk)[3 * page], 0);
+  region->unpin(chunk);
+}
+
+TEST(purgeable_region, tells_the_chunk_of_an_address) {
+  const auto region = make_region(chunk_bytes, 3);
+  ASSERT_NE(region, nullptr);
+  for (std::uint32_t chunk = 0; chunk < 3; ++chunk) {
+    EXPECT_EQ(region->chunk_of(region->data(chunk)), chunk);
+    EXPECT_EQ(region->chunk_of(region->data(chunk) + chunk_bytes - 1), chunk);
+  }
+  EXPECT_EQ(region->chunk_of(region->data(0) - 1), purgeable::no_chunk);
+  EXPECT_EQ(region->chunk_of(region->data(2) + chunk_bytes), purgeable::no_chunk);
+  EXPECT_EQ(region->chunk_of(nullptr), purgeable::no_chunk);
+}
+
 // The ways to ask the kernel what became of pages, each alone.
-class purgeable_sweep : public purgeable_chunk, public ::testing::WithParamInterface<os::page_census> {
+class purgeable_sweep : public chunk_test, public ::testing::WithParamInterface<os::page_census> {
  protected:
   void SetUp() override {
-    purgeable_chunk::SetUp();
+    make(false);
     os::limit_census(GetParam());
   }
   void TearDown() override { os::limit_census(os::page_census::scan); }

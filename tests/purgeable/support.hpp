@@ -31,8 +31,9 @@ inline constexpr bool sanitized = true;
 inline constexpr bool sanitized = false;
 #endif
 
-inline std::unique_ptr<purgeable> make_region(std::size_t chunk_bytes, std::size_t chunks) {
+inline std::unique_ptr<purgeable> make_region(std::size_t chunk_bytes, std::size_t chunks, bool guarded = false) {
   purgeable_options options;
+  options.guarded = guarded;
   options.chunk_bytes = chunk_bytes;
   options.bytes_max = chunk_bytes * chunks;
   return purgeable::create(options);
