@@ -298,6 +298,23 @@ TEST_P(purgeable_chunk, of_zeros_can_be_pinned_after_a_sweep_found_it_purged) {
   region->unpin(chunk);
 }
 
+TEST(purgeable_region, of_many_gigabytes_costs_address_space_only) {
+  if (sizeof(void*) < 8 || sanitized) GTEST_SKIP() << "too little address space";
+  constexpr std::size_t chunks = std::size_t{1} << 20;
+  const auto region = make_region(chunk_bytes, chunks);  // 64 GiB
+  ASSERT_NE(region, nullptr);
+  EXPECT_EQ(region->stats().chunks_max, chunks);
+  EXPECT_LE(region->stats().metadata_bytes, chunks * (64 + 2 * chunk_bytes / os::page_bytes()) + 2 * os::page_bytes());
+  for (std::uint32_t i = 0; i < 1000; ++i) {
+    const std::uint32_t chunk = region->allocate();
+    ASSERT_NE(chunk, purgeable::no_chunk);
+    region->data(chunk)[chunk_bytes - 1] = 'x';
+  }
+  const auto last = static_cast<std::uint32_t>(chunks - 1);
+  EXPECT_EQ(region->pin(last, 0, 1), presence::absent);
+  EXPECT_EQ(region->chunk_of(region->data(last)), last);
+}
+
 TEST(purgeable_region, tells_the_chunk_of_an_address) {
   const auto region = make_region(chunk_bytes, 3);
   ASSERT_NE(region, nullptr);
