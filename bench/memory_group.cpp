@@ -15,6 +15,8 @@
 namespace bench {
 namespace {
 
+constexpr std::uint64_t charge_batch_bytes = 64 * 4096;  // the kernel's MEMCG_CHARGE_BATCH
+
 std::uint64_t whole(const std::string& text) { return std::strtoull(text.c_str(), nullptr, 10); }
 
 }  // namespace
@@ -103,7 +105,8 @@ std::optional<std::uint64_t> memory_group::swapped_bytes() const {
 std::uint64_t memory_group::swapped_bytes_peak() const {
   if (where_.version != 1) return whole(read_text(path_ + "/memory.swap.peak"));
   const std::uint64_t both = whole(read_text(path_ + "/memory.memsw.max_usage_in_bytes"));
-  const std::uint64_t most = std::max(limit_, whole(read_text(path_ + "/memory.max_usage_in_bytes")));
+  const std::uint64_t batches = static_cast<std::uint64_t>(sysconf(_SC_NPROCESSORS_CONF)) * charge_batch_bytes;
+  const std::uint64_t most = std::max(limit_, whole(read_text(path_ + "/memory.max_usage_in_bytes"))) + batches;
   return both > most ? both - most : 0;
 }
 

@@ -46,7 +46,8 @@ class memory_group {
   // What of the group is in swap now. Nothing if that could not be told, since usage changed while it was read.
   [[nodiscard]] std::optional<std::uint64_t> swapped_bytes() const;
 
-  // At least so much was in swap at some time.
+  // At least so much was in swap at some time. With version 1, what is less than a batch of charges a processor is not
+  // seen: the counter of both is raised before that of memory refuses.
   [[nodiscard]] std::uint64_t swapped_bytes_peak() const;
 
   [[nodiscard]] std::uint64_t limit_bytes() const noexcept { return limit_; }

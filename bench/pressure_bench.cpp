@@ -104,10 +104,10 @@ int run_pressure_bench(pressure_options o, json_rows& rows) {
   bool ok = run_trials(*machine, setup, cells, trials);
   progress_done();
   std::printf(
-      "%s; limit %llu MiB, victim %llu, cache %llu, shortage %llu; seed %llu; load average %s, then %s; commit %s\n",
+      "%s; limit %llu MiB, victim %llu, cache %llu, burst %llu; seed %llu; load average %s, then %s; commit %s\n",
       machine->description().c_str(), static_cast<unsigned long long>(setup.limit_mib),
       static_cast<unsigned long long>(setup.victim_mib), static_cast<unsigned long long>(setup.cache_mib),
-      static_cast<unsigned long long>(setup.shortage_mib), static_cast<unsigned long long>(o.seed), load_before.c_str(),
+      static_cast<unsigned long long>(setup.burst_mib), static_cast<unsigned long long>(o.seed), load_before.c_str(),
       load_average().c_str(), commit().c_str());
   print_pressure_report(trials, rows);
   if (!o.csv.empty()) ok = write_pressure_csv(o.csv, trials) && ok;

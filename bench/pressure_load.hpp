@@ -57,6 +57,9 @@ class cache_load {
   // Of lookups whose answers came within [from, to): the part that hit. Negative without any.
   [[nodiscard]] double hit_rate(std::uint64_t from_ns, std::uint64_t to_ns) const;
 
+  // How many lookups were answered until now.
+  [[nodiscard]] std::uint64_t lookups() const noexcept { return lookups_.load(std::memory_order_relaxed); }
+
   // How many items were stored again until now.
   [[nodiscard]] std::uint64_t refilled() const noexcept { return refilled_.load(std::memory_order_relaxed); }
 
@@ -71,6 +74,7 @@ class cache_load {
   double rate_ = 0;
   std::atomic<bool> stopping_{false};
   std::atomic<bool> running_{false};
+  std::atomic<std::uint64_t> lookups_{0};
   std::atomic<std::uint64_t> refilled_{0};
   // Written by the thread, read by others up to what samples_made_ says; never reallocated while it runs.
   std::vector<load_sample> samples_;

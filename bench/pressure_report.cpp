@@ -302,7 +302,7 @@ bool draw_pressure_plots(const std::string& prefix, const std::vector<finished_t
   constexpr double mib_a_page = 4096.0 / (1 << 20);
   bool ok = write_svg(prefix + "no-swap.svg", proportions_plot(trials));
   ok = write_svg(prefix + "swapped.svg",
-                 trials_plot(trials, "Written to swap, a point a trial", "MiB",
+                 trials_plot(trials, "Of the group in swap at most, a point a trial", "MiB",
                              [](const trial_result& r) { return static_cast<double>(r.swapped) * mib_a_page; })) &&
        ok;
   ok = write_svg(prefix + "sweep.svg", trials_plot(trials, "The victim's worst sweep, a point a trial", "milliseconds",

@@ -29,7 +29,7 @@ constexpr std::uint64_t sweep_period_us = 50'000;
 constexpr int look_ms = 5;
 constexpr double burst_s_max = 30;
 constexpr double hit_rate_tolerance = 0.02;
-constexpr std::uint32_t missing_sample = 8'000;
+constexpr std::uint32_t missing_sample = 4'000;
 
 std::uint64_t seconds_ns(double s) { return static_cast<std::uint64_t>(s * 1e9); }
 
@@ -107,15 +107,18 @@ bool trial::start_scootd() {
 }
 
 bool trial::warm_up() {
-  plan.value_bytes = 1000;
+  plan.value_bytes = setup.value_bytes;
   plan.items = static_cast<std::uint32_t>(static_cast<double>(setup.items_mib) / item_mib());
   plan.pattern = cell.pattern;
   plan.seed = cell.seed;
   load = std::make_unique<cache_load>(plan);
   if (!load->fill(scootd.address)) return fail("filling the cache: " + load->error());
-  load->start(setup.lookups_per_s);
-  sleep_s(setup.warm_s);
-  return true;
+  // Until what is hot is what is asked for, and each tier as full as it gets.
+  load->start(0);
+  const auto turns = static_cast<std::uint64_t>(setup.warm_turns * plan.items);
+  const std::uint64_t deadline = wall_ns() + seconds_ns(setup.warm_s_max);
+  while (load->running() && load->lookups() < turns && wall_ns() < deadline) usleep(5'000);
+  return load->stop() || fail("the users: " + load->error());
 }
 
 // What is in swap of whom, if it is more than at the last look.
@@ -138,10 +141,7 @@ void trial::hold(double seconds) {
 
 // Starts the burst, which waits, and what runs beside it.
 bool trial::ready_burst() {
-  const double full = static_cast<double>(setup.victim_mib + setup.cache_mib);
-  const double burst_mib = static_cast<double>(setup.limit_mib) - full + static_cast<double>(setup.shortage_mib);
-  const std::vector<std::string> arguments = {"pressure", "burst",
-                                              std::to_string(static_cast<std::uint64_t>(burst_mib * mib)),
+  const std::vector<std::string> arguments = {"pressure", "burst", std::to_string(setup.burst_mib << 20),
                                               std::to_string(static_cast<std::uint64_t>(cell.burst_mib_per_s))};
   std::string line;
   if (!burst.start(arguments, [g = group.get()] { return g->join(); }) || !burst.hear(line, answer_ms) ||
@@ -157,13 +157,13 @@ bool trial::ready_burst() {
   }
   const double used = static_cast<double>(group->usage_bytes()) / mib;
   result.headroom_mib = static_cast<double>(setup.limit_mib) - used;
-  result.shortage_mib = used + burst_mib - static_cast<double>(setup.limit_mib);
+  result.shortage_mib = used + static_cast<double>(setup.burst_mib) - static_cast<double>(setup.limit_mib);
   return true;
 }
 
 // From the burst's start to its end. It may end early: killed, for want of memory.
 bool trial::watch_burst() {
-  const std::uint64_t swapped_machine = swapped_out_pages(), refilled = load->refilled();
+  const std::uint64_t swapped_machine = swapped_out_pages(), refilled = load->refilled(), lookups = load->lookups();
   look();
   result.swapped_before = result.swapped;
   burst_start = wall_ns();
@@ -180,7 +180,9 @@ bool trial::watch_burst() {
   burst_end = wall_ns();
   result.swapped = std::max(result.swapped, group->swapped_bytes_peak() / os_page) - result.swapped_before;
   result.swapped_machine = swapped_out_pages() - swapped_machine;
-  result.lost_mib = static_cast<double>(load->refilled() - refilled) * item_mib();
+  // Of what was stored again, what would not have been without the burst.
+  const double missed_anyway = (1 - result.hit_before) * static_cast<double>(load->lookups() - lookups);
+  result.lost_mib = std::max(0.0, static_cast<double>(load->refilled() - refilled) - missed_anyway) * item_mib();
   result.oom_kills = group->oom_kills();
   result.burst_died = !burst.running();
   result.victim_died = !victim.running();
@@ -257,7 +259,6 @@ bool trial::run(pressure_machine& machine) {
   group = machine.make_group(setup.limit_mib << 20);
   if (!group->there()) return fail(group->error());
   if (!start_victim() || !start_scootd() || !warm_up()) return false;
-  if (!load->stop()) return fail("the users: " + load->error());
   const double missing = load->missing_part(missing_sample, 1);
   if (missing < 0) return fail("the users: " + load->error());
   load->start(setup.lookups_per_s);

@@ -29,12 +29,14 @@ struct trial_setup {
   std::string folder;  // for sockets and logs
   std::uint64_t limit_mib = 256;
   std::uint64_t victim_mib = 48;
-  std::uint64_t cache_mib = 160;  // of scootd in all; with a cold tier, this much of it is hot:
+  std::uint64_t cache_mib = 176;  // what scootd may hold in all; with a cold tier this much of it is hot:
   std::uint64_t hot_mib = 64;
-  std::uint64_t items_mib = 148;    // of keys and values, all of which the cache can hold
-  std::uint64_t shortage_mib = 48;  // what the burst needs beyond what is free beside a full cache
-  double lookups_per_s = 10'000;
-  double warm_s = 0.6;
+  std::uint64_t items_mib = 160;  // of keys and values, as many as fit without a cold tier
+  std::size_t value_bytes = 4000;
+  std::uint64_t burst_mib = 72;  // about a third of it is free beside victim and cache
+  double lookups_per_s = 2'500;
+  double warm_turns = 2.5;  // lookups for each item before anything is measured, as fast as the server answers
+  double warm_s_max = 5;
   double hold_s = 0.4;
   double refill_s_max = 2;
 };
