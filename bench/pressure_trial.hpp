@@ -67,7 +67,7 @@ struct trial_result {
   double lost_mib = 0;  // keys and values of items that went missing from the burst's start to its end
   double hit_before = 0;
   double hit_worst = 1;  // in any 50 ms from the burst's start to its end
-  double hit_after = 0;  // of the first 50 ms after its end
+  double hit_after = 0;  // of the first 100 ms after its end
   double recover_s = 0;  // from then until 100 ms with the hit rate of before, less .02; refill_s_max if never
   std::uint64_t oom_kills = 0;
   bool victim_died = false;
