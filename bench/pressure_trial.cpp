@@ -178,8 +178,10 @@ bool trial::watch_burst() {
   if (done) result.burst_s = std::strtod(line.substr(line.find(' ') + 1).c_str(), nullptr) / 1e9;
   hold(setup.hold_s);
   burst_end = wall_ns();
-  result.swapped = std::max(result.swapped, group->swapped_bytes_peak() / os_page) - result.swapped_before;
   result.swapped_machine = swapped_out_pages() - swapped_machine;
+  result.swapped = std::max(result.swapped, group->swapped_bytes_peak() / os_page) - result.swapped_before;
+  // The group's counters see charges under way as swap, the machine's sees what others swap: no more than either.
+  result.swapped = std::min(result.swapped, result.swapped_machine);
   // Of what was stored again, what would not have been without the burst.
   const double missed_anyway = (1 - result.hit_before) * static_cast<double>(load->lookups() - lookups);
   result.lost_mib = std::max(0.0, static_cast<double>(load->refilled() - refilled) - missed_anyway) * item_mib();

@@ -31,7 +31,7 @@ struct trial_setup {
   std::uint64_t victim_mib = 48;
   std::uint64_t cache_mib = 176;  // what scootd may hold in all; with a cold tier this much of it is hot:
   std::uint64_t hot_mib = 64;
-  std::uint64_t items_mib = 160;  // of keys and values, as many as fit without a cold tier
+  std::uint64_t items_mib = 168;  // of keys and values, as many as fit without a cold tier
   std::size_t value_bytes = 4000;
   std::uint64_t burst_mib = 72;  // about a third of it is free beside victim and cache
   double lookups_per_s = 2'500;
