@@ -18,6 +18,7 @@ constexpr unsigned given_back_a_step = 16;
 constexpr std::size_t swept_bytes_a_step = std::size_t{64} << 20;
 constexpr std::size_t ranges_a_sweep = 64;
 constexpr std::size_t swept_buckets_a_step = 1024;
+constexpr unsigned offered_again_a_step = 64;  // some microseconds each
 
 }  // namespace
 
@@ -100,6 +101,7 @@ bool cold_tier::read(std::uint32_t place, std::size_t bytes, void* to) noexcept 
     std::memcpy(to, buffer_ + offset_of(place), bytes);
     return true;
   }
+  nth(number).read = true;
   return region_->read_if_present(nth(number).number, offset_of(place), bytes, to) == presence::present;
 }
 
@@ -368,11 +370,25 @@ void cold_tier::sweep_purged() noexcept {
   for (std::size_t i = 0; i < swept.ranges; ++i) note_lost(ranges[i]);
 }
 
+void cold_tier::offer_read() noexcept {
+  unsigned left = offered_again_a_step;
+  for (std::uint64_t looks = open_ - first_; looks != 0 && left != 0; --looks, ++look_) {
+    if (look_ < first_ || look_ >= open_) look_ = first_;
+    chunk& c = nth(look_);
+    if (!c.read || c.number == purgeable::no_chunk) continue;
+    c.read = region_->offer(c.number, c.used) == offer_status::pinned;
+    --left;
+  }
+}
+
 bool cold_tier::maintain() noexcept {
   const bool over = held_ > chunks_max() && first_ != open_;
   for (unsigned i = 0; i < given_back_a_step && held_ > chunks_max() && first_ != open_; ++i) drop_one();
   const bool more = give_back_dropped(given_back_a_step);
-  if (held_ != 0) sweep_purged();
+  if (held_ != 0) {
+    offer_read();
+    sweep_purged();
+  }
   return fit(32) || over || more;
 }
 

@@ -12,6 +12,10 @@
 // chunk is dropped, with all that nobody asked for since. A key is in one tier only: whoever makes a hot item of it
 // erases it here.
 //
+// Reading leaves an OS page young in the kernel's eyes, so that it would rather purge others: the unread, which are
+// still wanted, before those whose items were just copied out. So chunks that were read are offered again, in steps;
+// that makes their pages old, and leaves them where they are in the kernel's lists.
+//
 // What is read was checked: the region says whether the bytes were still there after they were copied, and key and
 // lengths must agree. Expiry, flags, unique and notes are in the item as they were when it was hot.
 //
@@ -82,7 +86,8 @@ class cold_tier {
   // False if nothing was done.
   bool fit(unsigned steps) noexcept;
 
-  // One bounded step of giving back what was dropped, keeping to the ceiling, and finding out what the kernel purged.
+  // One bounded step of giving back what was dropped, keeping to the ceiling, offering again what was read, and finding
+  // out what the kernel purged.
   // True if more is left.
   bool maintain() noexcept;
 
@@ -112,6 +117,7 @@ class cold_tier {
     std::uint32_t number = purgeable::no_chunk;  // in the region; no_chunk: given back
     std::uint32_t used = 0;                      // bytes
     std::uint32_t items = 0;                     // in the index
+    bool read = false;                           // since it was offered
     std::uint64_t gone = 0;                      // a bit for each 64th of the chunk that was purged
   };
 
@@ -147,6 +153,7 @@ class cold_tier {
   void note_lost(const lost_range& range) noexcept;
   [[nodiscard]] bool grow_list() noexcept;
   void sweep_purged() noexcept;
+  void offer_read() noexcept;
 
   heap& heap_;
   const kind fixed_;
@@ -160,7 +167,8 @@ class cold_tier {
   std::size_t capacity_ = 0;          // of both; a power of two
   // dropped_ <= first_ <= open_: chunks before first_ are dropped and wait to be given back; open_ is the buffer's.
   std::uint64_t dropped_ = 0, first_ = 0, open_ = 0;
-  std::size_t held_ = 0;  // chunks of the region
+  std::uint64_t look_ = 0;  // the chunk at which offer_read() goes on
+  std::size_t held_ = 0;    // chunks of the region
   std::size_t items_ = 0;
   unsigned offset_bits_ = 0;
   std::uint64_t number_mask_ = 0;

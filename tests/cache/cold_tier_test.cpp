@@ -499,6 +499,25 @@ TEST_F(cold_fixture, what_the_kernel_purged_leaves_the_index) {
   }
 }
 
+TEST_F(cold_fixture, what_was_read_is_offered_again_once) {
+  if (!kernel_purges()) GTEST_SKIP() << "the kernel takes no offers here";
+  make();
+  ASSERT_EQ(c->store("key", "value"), cache_status::ok);
+  push_out(4 * mib);
+  const auto offers = [&] { return inside(*c).nth(0).cold()->region().stats().offers; };
+  while (c->maintain()) {
+  }
+  const std::uint64_t before = offers();
+  (void)c->maintain();
+  EXPECT_EQ(offers(), before) << "nothing was read";
+  ASSERT_TRUE(is_cold("key"));
+  (void)c->maintain();
+  EXPECT_EQ(offers(), before + 1);
+  (void)c->maintain();
+  EXPECT_EQ(offers(), before + 1);
+  EXPECT_EQ(read(*c, "key")->value, "value");
+}
+
 TEST_F(cold_fixture, many_small_items_find_room_in_an_index_that_grows_and_shrinks) {
   make(12 * mib, 32 * mib);
   constexpr unsigned count = 400'000;
