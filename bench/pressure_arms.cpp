@@ -4,7 +4,12 @@
 namespace bench {
 
 const std::vector<pressure_arm>& pressure_arms() {
-  static const std::vector<pressure_arm> arms = {{"none", false, {}, false, false}};
+  static const std::vector<std::string> cold = {"--purgeable=112"};
+  static const std::vector<pressure_arm> arms = {
+      {"none", false, {}, false, false},
+      {"purgeable", true, cold, false, false},
+      {"purgeable-nice", true, cold, true, false},
+  };
   return arms;
 }
 

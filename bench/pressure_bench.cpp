@@ -80,7 +80,7 @@ int run_pressure_bench(pressure_options o, json_rows& rows) {
     o.no_swap = true;
     o.trials = 1;
     o.rates = {256};
-    if (o.arms.empty()) o.arms = {"none"};
+    if (o.arms.empty()) o.arms = {"none", "purgeable"};
   }
   if (o.arms.empty()) o.arms = pressure_arm_names();
   if (o.scootd.empty()) o.scootd = scootd_beside_this();
