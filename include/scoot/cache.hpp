@@ -29,6 +29,7 @@
 #include "scoot/diagnosis.hpp"
 #include "scoot/export.h"
 #include "scoot/heap.hpp"
+#include "scoot/pressure.hpp"
 #include "scoot/purgeable.hpp"
 
 namespace scoot {
@@ -49,6 +50,11 @@ struct cache_options {
   // 10 bytes an item. 0: none; purgeable_auto: half of the memory that nobody needs, as that changes. There is none
   // either where the kernel takes no such memory, or if evict is false.
   std::size_t purgeable_bytes = 0;
+  // Watch the memory of the machine and its control groups (see pressure.hpp), and give way when it gets short: waste
+  // first, then items, while what the budget allows follows the monitor's target. Of `pressure` the callbacks and the
+  // least and most that is held are the cache's own.
+  bool follow_pressure = false;
+  pressure_options pressure;
   bool purgeable_keep_refused = false;      // for tests: the tier works with memory that the kernel does not take
   std::uint32_t (*clock)(void*) = nullptr;  // for tests: unix seconds; null: the monotonic clock from today's date
   void* clock_context = nullptr;
@@ -199,11 +205,12 @@ struct cold_stats {
 struct cache_stats {
   std::size_t budget_bytes = 0;
   std::size_t item_bytes_max = 0;
-  std::size_t items = 0;        // live
-  std::size_t item_bytes = 0;   // keys and values of the live items
-  page_pool_stats pool;         // what is held
-  heap_stats heap;              // summed over the shards
-  std::size_t index_bytes = 0;  // index and queues
+  std::size_t items = 0;         // live
+  std::size_t item_bytes = 0;    // keys and values of the live items
+  page_pool_stats pool;          // what is held
+  std::size_t target_bytes = 0;  // of the budget, what may be held now, under pressure less
+  heap_stats heap;               // summed over the shards
+  std::size_t index_bytes = 0;   // index and queues
   unsigned shards = 0;
   std::uint64_t items_stored = 0;  // ever
   std::uint64_t gets = 0, get_hits = 0, get_expired = 0, get_flushed = 0;
@@ -221,6 +228,8 @@ struct cache_stats {
   std::uint64_t store_too_large = 0, store_no_memory = 0;
   std::size_t pinned_items = 0;
   cold_stats cold;
+  bool follows_pressure = false;
+  pressure_stats pressure;  // if it does
   // What maintain() did and cost, in the cache's own thread or the program's. Moves beside these were part of stores.
   std::uint64_t idle_compactions = 0;       // times that a shard had enough to gain
   std::uint64_t idle_bytes_moved = 0;       // by them
@@ -336,6 +345,11 @@ class SCOOT_EXPORT cache {
   // Changes the budget while running. A cut takes effect in bounded steps, by eviction and compaction, within a few
   // seconds of traffic or maintenance. False, and no change, if it is below the least that a cache needs.
   [[nodiscard]] bool set_budget(std::size_t bytes) noexcept;
+
+  // Gives about so many bytes back to the system now, in bounded steps under one shard's lock at a time: waste first,
+  // then the items that are worth least, which are not kept in the cold tier either. The budget stays; whoever wants
+  // the cache to stay small changes it as well. Returns what was given back.
+  std::size_t release(std::size_t bytes) noexcept;
 
   // One bounded step (about a millisecond) of expiry, budget and compaction work over all shards. True if more is left.
   bool maintain() noexcept;

@@ -72,6 +72,9 @@ class SCOOT_EXPORT page_pool {
 
   [[nodiscard]] page_pool_stats stats() const noexcept;  // what it holds and did
 
+  // page_pool_stats::held_bytes alone, without a lock.
+  [[nodiscard]] std::size_t held_bytes() const noexcept;
+
   ~page_pool() = default;  // does nothing: delete is the operator above
 
  protected:

@@ -74,6 +74,7 @@ std::unique_ptr<cache_impl> cache_impl::create(const cache_options& options) noe
                        options.evict, &made->clock_, &made->cas_, &made->fair_bytes_, made->policy_.cold()});
     if (made->shards_[made->shard_count_] == nullptr) return nullptr;
   }
+  if (!made->policy_.start(made->budget_min())) return nullptr;
   if (options.maintenance_thread && !made->start_thread()) return nullptr;
   return made;
 }
@@ -82,8 +83,9 @@ cache_impl::cache_impl(const cache_options& options, unsigned shards) noexcept
     : options_(options),
       clock_(options),
       seed_(options.hash_seed != 0 ? options.hash_seed : choose_seed()),
-      policy_(options, shards),
+      policy_(*this, options, shards),
       fair_bytes_(options.budget_bytes / shards),
+      asked_(options.budget_bytes),
       target_(options.budget_bytes) {}
 
 cache_impl::~cache_impl() {
@@ -95,6 +97,7 @@ cache_impl::~cache_impl() {
     wake_.notify_all();
     thread_.join();
   }
+  policy_.stop();
   for (unsigned i = 0; i < shard_count_; ++i) {
     SCOOT_CHECK(1, shards_[i]->pinned() == 0, "the cache is destroyed while items are pinned");
   }
@@ -164,12 +167,31 @@ bool cache_impl::cut_step(shard& s) noexcept {
   return held < before;
 }
 
+std::size_t cache_impl::budget_min() const noexcept {
+  return std::max(page_pool::budget_bytes_min, shard_count_ * shard_budget_min);
+}
+
 bool cache_impl::set_budget(std::size_t bytes) noexcept {
-  if (bytes < std::max(page_pool::budget_bytes_min, shard_count_ * shard_budget_min)) return false;
+  if (bytes < budget_min()) return false;
   const std::lock_guard guard(budget_mutex_);
+  if (!put_in_force(policy_.target_bytes(bytes))) return false;
+  asked_.store(bytes, std::memory_order_relaxed);
+  return true;
+}
+
+void cache_impl::follow_target() noexcept {
+  const std::unique_lock guard(budget_mutex_, std::try_to_lock);
+  if (!guard) return;
+  const std::size_t wanted = std::max(policy_.target_bytes(asked_.load(std::memory_order_relaxed)), budget_min());
+  if (wanted != target_.load(std::memory_order_relaxed)) (void)put_in_force(wanted);
+}
+
+// With budget_mutex_ held. A cut comes in steps: the pool's budget follows what is held on its way down, so that stores
+// still find room.
+bool cache_impl::put_in_force(std::size_t bytes) noexcept {
+  bytes = std::max(bytes, budget_min());
   (void)pool_->trim();
-  const std::size_t held = pool_->stats().held_bytes;
-  // A cut comes in steps: the pool's budget follows what is held on its way down, so that stores still find room.
+  const std::size_t held = pool_->held_bytes();
   if (!pool_->set_budget(std::max(bytes, held))) return false;
   target_.store(bytes, std::memory_order_relaxed);
   fair_bytes_.store(bytes / shard_count_, std::memory_order_relaxed);
@@ -177,9 +199,33 @@ bool cache_impl::set_budget(std::size_t bytes) noexcept {
   return true;
 }
 
+std::size_t cache_impl::release(std::size_t bytes, bool may_wait) noexcept {
+  const std::size_t before = pool_->held_bytes();
+  const auto given = [&] { return before - std::min(before, pool_->held_bytes()); };
+  policy_.close_cold();
+  (void)pool_->trim();
+  unsigned vain = 0;
+  for (std::size_t step = 0, steps = 2 * shard_count_ * (bytes / relief_bytes + 2); step < steps; ++step) {
+    const std::size_t done = given();
+    if (done >= bytes || vain == shard_count_) break;
+    shard& s = *shards_[release_next_.fetch_add(1, std::memory_order_relaxed) % shard_count_];
+    ++vain;
+    if (may_wait) {
+      s.lock().lock();
+    } else if (!s.lock().try_lock()) {
+      continue;
+    }
+    const std::lock_guard guard(s.lock(), std::adopt_lock);
+    if (s.shrink(std::min((bytes - done) / shard_count_ + relief_bytes_min, relief_bytes)) != 0) vain = 0;
+  }
+  (void)pool_->trim();
+  return given();
+}
+
 bool cache_impl::maintain() noexcept {
   const std::uint64_t before = thread_cpu_us();
   policy_.refresh();
+  follow_target();
   bool more = false;
   for (unsigned i = 0; i < shard_count_; ++i) {
     shard& s = *shards_[i];
@@ -262,7 +308,8 @@ cache_stats cache_impl::stats() const noexcept {
   }
   policy_.add_stats(sum);
   sum.pool = pool_->stats();
-  sum.budget_bytes = target_.load(std::memory_order_relaxed);
+  sum.budget_bytes = asked_.load(std::memory_order_relaxed);
+  sum.target_bytes = target_.load(std::memory_order_relaxed);
   sum.item_bytes_max = options_.item_bytes_max;
   sum.shards = shard_count_;
   sum.flushes = flushes_.load(std::memory_order_relaxed);
@@ -471,6 +518,7 @@ void cache::flush(std::uint32_t at) noexcept {
 }
 
 bool cache::set_budget(std::size_t bytes) noexcept { return impl_of(this).set_budget(bytes); }
+std::size_t cache::release(std::size_t bytes) noexcept { return impl_of(this).release(bytes, true); }
 bool cache::maintain() noexcept { return impl_of(this).maintain(); }
 std::uint32_t cache::now() const noexcept { return impl_of(this).now(); }
 cache_stats cache::stats() const noexcept { return impl_of(this).stats(); }

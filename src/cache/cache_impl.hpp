@@ -70,6 +70,11 @@ class cache_impl final : public cache {
   }
 
   bool set_budget(std::size_t bytes) noexcept;
+  // Makes what the policy leaves of the budget the one in force. Never waits; maintain() makes up for it.
+  void follow_target() noexcept;
+  // cache::release. If it may not wait, it passes over shards that are in use.
+  std::size_t release(std::size_t bytes, bool may_wait) noexcept;
+  [[nodiscard]] std::size_t held_bytes() const noexcept { return pool_->held_bytes(); }
   bool maintain() noexcept;
   void for_each(shard::visitor visit, void* context) noexcept;
   void count_flush() noexcept { flushes_.fetch_add(1, std::memory_order_relaxed); }
@@ -82,11 +87,14 @@ class cache_impl final : public cache {
 
  private:
   static constexpr std::size_t relief_bytes = std::size_t{256} << 10;
+  static constexpr std::size_t relief_bytes_min = std::size_t{16} << 10;
 
   cache_impl(const cache_options& options, unsigned shards) noexcept;
   [[nodiscard]] bool start_thread() noexcept;
   bool relieve(shard& poor, unsigned round) noexcept;
   bool cut_step(shard& s) noexcept;
+  [[nodiscard]] std::size_t budget_min() const noexcept;
+  bool put_in_force(std::size_t bytes) noexcept;
 
   const cache_options options_;
   const clock clock_;
@@ -99,8 +107,10 @@ class cache_impl final : public cache {
 
   std::mutex budget_mutex_;
   std::atomic<std::size_t> fair_bytes_;
-  std::atomic<std::size_t> target_;  // the budget asked for; the pool's is above it while a cut is under way
+  std::atomic<std::size_t> asked_;   // the budget asked for
+  std::atomic<std::size_t> target_;  // what is left of it; the pool's is above it while a cut is under way
   std::atomic<bool> cutting_{false};
+  std::atomic<unsigned> release_next_{0};  // the shard
 
   std::mutex scan_mutex_;
   std::atomic<std::uint64_t> flushes_{0}, too_large_{0}, no_memory_{0};

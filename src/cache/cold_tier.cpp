@@ -367,6 +367,7 @@ void cold_tier::sweep_purged() noexcept {
   lost_range ranges[ranges_a_sweep];
   const sweep_result swept = region_->sweep({ranges, ranges_a_sweep}, swept_bytes_a_step);
   counts_.purged_bytes += swept.bytes_purged;
+  options_.purged_bytes->fetch_add(swept.bytes_purged, std::memory_order_relaxed);
   for (std::size_t i = 0; i < swept.ranges; ++i) note_lost(ranges[i]);
 }
 

@@ -45,6 +45,7 @@ struct cold_options {
   std::size_t address_bytes = 0;                            // of a shard: the most that its ceiling can be
   const std::atomic<std::size_t>* ceiling_bytes = nullptr;  // of a shard, now
   const std::atomic<bool>* closed = nullptr;                // take nothing, memory is short
+  std::atomic<std::size_t>* purged_bytes = nullptr;         // a sum of what is found to be purged
   std::size_t index_bytes_max = 0;                          // of a shard
   bool keep_refused = false;                                // for tests: keep chunks that the kernel does not want
 };

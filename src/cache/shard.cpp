@@ -15,7 +15,8 @@ namespace scoot::caching {
 
 namespace {
 
-constexpr std::size_t os_page = 4096;       // for the size of steps only
+constexpr std::size_t os_page = 4096;  // for the size of steps only
+constexpr unsigned shrink_evictions_max = 2048;
 constexpr double waste_target = 1.0 / 128;  // also where a shard is small: what is not wasted holds items
 
 std::int64_t seconds_of(clockid_t id) noexcept {
@@ -240,14 +241,27 @@ bool shard::make_room(unsigned round) noexcept {
 
 std::size_t shard::shrink(std::size_t bytes) noexcept {
   const std::size_t before = held_bytes();
-  std::size_t freed = expire(256) + sweep(256);
-  for (unsigned tries = 0; options_.evict && tries < 512 && freed < bytes; ++tries) {
-    const evicted e = evict_one();
-    if (!e.any) break;
-    freed += e.bytes;
-  }
+  (void)expire(256);
+  (void)sweep(256);
   (void)fit_index(32);
-  heap_->compact({bytes * 2 + (std::size_t{64} << 10)});
+  struct evicting {
+    shard* self;
+    unsigned tries;
+  } evictions{this, options_.evict ? shrink_evictions_max : 0};
+  release_options options;
+  options.context = &evictions;
+  options.evict = [](void* context, std::size_t wanted) noexcept {
+    auto& e = *static_cast<evicting*>(context);
+    std::size_t freed = 0;
+    for (; e.tries != 0 && freed < wanted; --e.tries) {
+      const evicted one = e.self->evict_one();
+      if (!one.any) break;
+      freed += one.bytes;
+    }
+    return freed;
+  };
+  options.limit.bytes_max = bytes * 2 + (std::size_t{64} << 10);
+  (void)heap_->release(bytes, options);
   const std::size_t after = held_bytes();
   return before > after ? before - after : 0;
 }

@@ -113,7 +113,8 @@ class shard {
   // The same for the sake of other shards: what comes free goes to the pool.
   bool make_room_for_others(std::size_t bytes) noexcept { return shrink(bytes) != 0; }
 
-  // Evicts and compacts until about `bytes` less are held, in one bounded step; returns by how much held bytes fell.
+  // Compacts, and evicts what compaction can't give, until about `bytes` less are held, in one bounded step; returns by
+  // how much held bytes fell.
   std::size_t shrink(std::size_t bytes) noexcept;
 
   // Visits the live items at the next few positions; returns where to go on, 0 at the end.

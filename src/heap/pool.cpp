@@ -459,6 +459,8 @@ std::size_t page_pool::trim(std::size_t keep_bytes) noexcept {
   return self(*this).trim_some(static_cast<std::size_t>(-1), keep_bytes);
 }
 
+std::size_t page_pool::held_bytes() const noexcept { return self(*this).charged_bytes(); }
+
 page_pool_stats page_pool::stats() const noexcept { return self(*this).get_stats(); }
 
 }  // namespace scoot

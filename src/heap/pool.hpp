@@ -111,6 +111,7 @@ class page_pool_impl final : public page_pool {
   [[nodiscard]] const budget& get_budget() const noexcept { return budget_; }
   bool change_budget(std::size_t bytes) noexcept;
   [[nodiscard]] page_pool_stats get_stats() const noexcept;
+  [[nodiscard]] std::size_t charged_bytes() const noexcept { return budget_.held(); }
   void heap_added() noexcept { heaps_.fetch_add(1); }
   void heap_removed() noexcept { heaps_.fetch_sub(1); }
   [[nodiscard]] bool has_heaps() const noexcept { return heaps_.load() != 0; }

@@ -40,6 +40,9 @@ memory
       --purgeable=SIZE      a second, cold tier of up to so many MiB (or with a suffix k, m or g) beside -m, in memory
                             that the kernel takes back whenever it is short; auto: half of what nobody needs (default
                             off)
+      --pressure=HOW        give memory back when the machine or the control group gets short of it: off (default), on,
+                            or what to go by: headroom, cgroup_threshold, cgroup_level, cgroup_events, cgroup_psi,
+                            system_psi, service_manager, canary, fifo:PATH; plain: without real-time priority
   -M, --disable-evictions   refuse to store when memory is full, instead of evicting
 
 protocol
@@ -129,7 +132,8 @@ void add_addresses(std::string_view list, const std::string& port, server_option
 
 // The arguments as texts, before they are looked at.
 struct raw_options {
-  std::string port = "11211", udp_port = "0", unix_mask = "700", memory = "64", item = "1m", purgeable = "off";
+  std::string port = "11211", udp_port = "0", unix_mask = "700", memory = "64", item = "1m", purgeable = "off",
+              pressure = "off";
   std::string connections = "1024", threads = "4", requests = "100", backlog = "1024", io = "auto";
   std::vector<std::string> listen;
   std::vector<std::string> extended;
@@ -161,6 +165,7 @@ void declare(CLI::App& app, raw_options& raw, server_options& options) {
   app.add_option("-m,--memory-limit", raw.memory)->multi_option_policy(last);
   app.add_option("-I,--max-item-size", raw.item)->multi_option_policy(last);
   app.add_option("--purgeable", raw.purgeable)->multi_option_policy(last);
+  app.add_option("--pressure", raw.pressure)->multi_option_policy(last);
   app.add_flag("-M,--disable-evictions", raw.no_evictions);
   app.add_option("-B,--protocol", raw.protocol)->multi_option_policy(last);
   app.add_flag("-C,--disable-cas", raw.no_cas);
@@ -289,6 +294,44 @@ void check_purgeable(const raw_options& raw, server_options& options) {
   }
 }
 
+// A word of --pressure's list.
+void add_pressure(const std::string& word, server_options& options) {
+  constexpr std::string_view fifo = "fifo:";
+  if (word == "plain") {
+    options.pressure_realtime = false;
+    return;
+  }
+  if (word == "on") {
+    options.pressure_sources = pressure_sources_all;
+    return;
+  }
+  if (word.rfind(fifo, 0) == 0 && word.size() > fifo.size()) {
+    options.pressure_fifo = word.substr(fifo.size());
+    options.pressure_sources |= pressure_source_bit(pressure_source::fifo);
+    return;
+  }
+  for (std::size_t i = 0; i < pressure_source_count; ++i) {
+    const auto source = static_cast<pressure_source>(i);
+    if (source == pressure_source::fifo || source == pressure_source::program || word != to_string(source)) continue;
+    options.pressure_sources |= pressure_source_bit(source);
+    return;
+  }
+  refuse("--pressure: '", word, "' is none of off, on, plain and the sources that scootd -h lists");
+}
+
+void check_pressure(const raw_options& raw, server_options& options) {
+  if (raw.pressure == "off") return;
+  options.follow_pressure = true;
+  options.pressure_sources = 0;
+  std::string_view list = raw.pressure;
+  while (!list.empty()) {
+    const std::string word(list.substr(0, list.find(',')));
+    list.remove_prefix(std::min(word.size() + 1, list.size()));
+    add_pressure(word, options);
+  }
+  if (options.pressure_sources == 0) options.pressure_sources = pressure_sources_all;
+}
+
 void check(const raw_options& raw, server_options& options) {
   constexpr std::size_t mebibyte = std::size_t{1} << 20;
   std::int64_t port = number(raw.port, "-p", -1, 65535);
@@ -300,6 +343,7 @@ void check(const raw_options& raw, server_options& options) {
     refuse("-I: an item may take half of the memory (-m) at most");
   }
   check_purgeable(raw, options);
+  check_pressure(raw, options);
   options.threads = static_cast<unsigned>(number(raw.threads, "-t", 1, 256));
   options.connections_max = static_cast<unsigned>(number(raw.connections, "-c", 1, 10'000'000));
   options.requests_per_event = static_cast<unsigned>(number(raw.requests, "-R", 1, 1'000'000'000));

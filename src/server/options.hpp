@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "scoot/pressure.hpp"
 #include "server/event_loop.hpp"
 
 namespace scoot::server {
@@ -71,6 +72,10 @@ struct server_options {
   unsigned unix_mask = 0700;           // access to it
   std::size_t memory_bytes = std::size_t{64} << 20;
   std::size_t item_bytes_max = std::size_t{1} << 20;
+  bool follow_pressure = false;  // give memory back when it gets short
+  std::uint32_t pressure_sources = pressure_sources_all;
+  bool pressure_realtime = true;    // with real-time priority where that is permitted
+  std::string pressure_fifo;        // of that source; empty: none
   std::size_t purgeable_bytes = 0;  // 0: none; purgeable_auto: as much as the machine can spare
   unsigned connections_max = 1024;
   unsigned threads = 4;

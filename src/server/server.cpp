@@ -95,6 +95,10 @@ int serve(const parsed_options& parsed, const settings_reader& read_again, liste
   cache_wants.item_bytes_max = options.item_bytes_max;
   cache_wants.evict = options.evict;
   cache_wants.purgeable_bytes = options.purgeable_bytes;
+  cache_wants.follow_pressure = options.follow_pressure;
+  cache_wants.pressure.sources = options.pressure_sources;
+  cache_wants.pressure.fifo = options.pressure_fifo.empty() ? nullptr : options.pressure_fifo.c_str();
+  if (!options.pressure_realtime) cache_wants.pressure.realtime_priority = 0;
   const std::unique_ptr<cache> items = cache::create(cache_wants);
   if (items == nullptr) return give_up("cannot make a cache of that size (-m, --purgeable)", status_os);
 

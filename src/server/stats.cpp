@@ -136,6 +136,24 @@ void write_cold_tier(const cold_stats& c, stat_lines& to) noexcept {
   to.add("cold_index_bytes", c.index_bytes);
 }
 
+void write_pressure(const cache_stats& c, stat_lines& to) noexcept {
+  constexpr std::string_view scheduling[] = {"plain", "raised", "realtime"};
+  const pressure_stats& p = c.pressure;
+  to.add("pressure_target", c.target_bytes);
+  to.add("pressure_limit", p.limit_bytes);
+  to.add("pressure_available", p.available_bytes);
+  to.add("pressure_headroom", p.headroom_bytes);
+  to.add("pressure_deficit", p.deficit_bytes);
+  to.add("pressure_alarms", p.alarms);
+  to.add("pressure_notices", p.notices);
+  to.add("pressure_asked", p.asked_bytes);
+  to.add("pressure_given", p.given_bytes);
+  to.add("pressure_give_back_us_max", p.give_back_ns_max / 1000);
+  to.add("pressure_wake_delay_us_max", p.wake_delay_ns_max / 1000);
+  to.add("pressure_cpu_us", p.cpu_ns / 1000);
+  to.add("pressure_scheduling", scheduling[static_cast<std::size_t>(p.scheduling)]);
+}
+
 void write_general(const server_state& state, stat_lines& to) noexcept {
   const cache_stats c = state.items.stats();
   const worker_totals totals = state.totals();
@@ -161,6 +179,7 @@ void write_general(const server_state& state, stat_lines& to) noexcept {
   to.add("bytes_in_holes", c.heap.hole_bytes);
   to.add("shards", c.shards);
   if (state.options.purgeable_bytes != 0) write_cold_tier(c.cold, to);
+  if (c.follows_pressure) write_pressure(c, to);
 }
 
 void write_tls_settings(const tls_options& o, stat_lines& to) noexcept {
