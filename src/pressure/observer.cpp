@@ -235,8 +235,10 @@ std::uint64_t observer::step(std::uint64_t woken_ns) noexcept {
   if (d.give_back != 0 && options_.give_back != nullptr) notice(d, woken_ns);
   if (d.grown && options_.may_grow != nullptr) options_.may_grow(options_.context, to_size(d.target));
   if (d.give_back != 0 || d.grown) cpu_before_ = 0;
-  cause_ = pressure_source::headroom;
-  cause_level_ = severity::none;
+  if (d.deficit == 0) {
+    cause_ = pressure_source::headroom;
+    cause_level_ = severity::none;
+  }
 
   pacing::view view{now, r.known, r.available, d.headroom, cost_ns_, 0};
   if (d.deficit != 0 && options_.give_back != nullptr) view.next_notice_ns = targets_.next_notice_ns();

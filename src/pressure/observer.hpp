@@ -97,7 +97,7 @@ class observer {
   bool cgroup_lost_ = false;
   path_text watched_cgroup_;
   bool watched_limited_ = false;
-  pressure_source cause_ = pressure_source::headroom;  // the strongest alarm since the last step
+  pressure_source cause_ = pressure_source::headroom;  // the strongest alarm since nothing was missing
   severity cause_level_ = severity::none;
   published numbers_;
   mutable std::mutex slots_lock_;  // held to change slots_ but for alarms, and to read them from elsewhere
