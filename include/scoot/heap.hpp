@@ -82,7 +82,7 @@ struct compaction {
   std::size_t blocks_moved = 0;
   std::size_t blocks_dropped = 0;
   std::size_t blocks_kept = 0;
-  std::size_t bytes_given_back = 0;  // to the OS by this call, idle pages of the pool included
+  std::size_t bytes_given_back = 0;  // to the OS by this call, net, idle pages of the pool included
   stop_reason why = stop_reason::nothing_to_gain;
 };
 
@@ -180,7 +180,7 @@ class SCOOT_EXPORT heap {
   // Gives a block back. Null is ignored. A pinned block must be unpinned first. Moves nothing.
   void free(void* block) noexcept;
 
-  // Bytes the block holds, at least what was asked for. Constant while the block lives, moved or not.
+  // Bytes the block holds, at least what was asked for. It never shrinks; compact() may make it up to an eighth larger.
   [[nodiscard]] std::size_t usable_size(const void* block) const noexcept;
 
   // Pins: while a block has one it keeps its address. Pins count; each pin needs its unpin. False if there is no memory
@@ -190,7 +190,9 @@ class SCOOT_EXPORT heap {
   void unpin(void* block) noexcept;
 
   // Gives memory back by moving blocks together, within the effort; asks again about blocks that were refused or pinned
-  // before. What it frees goes to the OS. Returns what was done and why it stopped.
+  // before. Sizes of which there are few blocks end in slots of a somewhat larger size (if the effort covers what the
+  // heap holds, at once; else when there is nothing else to gain). What it frees goes to the OS. Returns what was done
+  // and why it stopped.
   // Invalidates: addresses of unpinned blocks of this heap.
   compaction compact(const effort& e = {}) noexcept;
 

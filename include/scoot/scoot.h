@@ -134,7 +134,8 @@ SCOOT_EXPORT void* scoot_allocate(scoot_heap* heap, scoot_kind kind, size_t size
 /* Gives a block back. A null block is ignored. A pinned block must be unpinned first. Moves nothing. */
 SCOOT_EXPORT void scoot_free(scoot_heap* heap, void* block);
 
-/* Bytes the block holds, at least what was asked for. Constant while the block lives, moved or not. */
+/* Bytes the block holds, at least what was asked for. It never shrinks; scoot_compact may make it up to an eighth
+ * larger. */
 SCOOT_EXPORT size_t scoot_usable_size(const scoot_heap* heap, const void* block);
 
 /* Pins: while a block has one it keeps its address. Pins count; each pin needs its unpin. False if there is no memory
@@ -169,7 +170,7 @@ typedef struct scoot_compaction {
   size_t blocks_moved;
   size_t blocks_dropped;
   size_t blocks_kept;
-  size_t bytes_given_back; /* to the OS by this call, idle pages of the pool included */
+  size_t bytes_given_back; /* to the OS by this call, net, idle pages of the pool included */
   scoot_stop_reason why;
   size_t reserved[4];
 } scoot_compaction;

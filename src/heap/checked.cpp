@@ -123,20 +123,21 @@ void heap_impl::begin_call(move_cause cause) noexcept {
   call_has_number_ = false;
 }
 
-void heap_impl::before_move(std::uint8_t kind_index, void* from, void* to, std::size_t size) noexcept {
+void heap_impl::before_move(std::uint8_t kind_index, void* from, void* to, std::size_t size,
+                            std::size_t to_size) noexcept {
   under_way_.from = static_cast<char*>(from);
   under_way_.to = static_cast<char*>(to);
   under_way_.bytes = size;
   under_way_.kind = kind_index;
   if constexpr (SCOOT_CHECK_LEVEL >= 2) {
     check_redzone(from, size, "move");
-    base::show(to, size);
-    std::memset(to, unwritten, size);
-    place_redzone(to, size);
+    base::show(to, to_size);
+    std::memset(to, unwritten, to_size);
+    place_redzone(to, to_size);
   }
 }
 
-void heap_impl::after_move(verdict answer) noexcept {
+void heap_impl::after_move(verdict answer, std::size_t to_size) noexcept {
   const char* name = kinds_[under_way_.kind]->options.name;
   SCOOT_CHECK(1, answer <= verdict::drop, "the mover of kind '%s' answered %u, which is no verdict", name,
               static_cast<unsigned>(answer));
@@ -145,14 +146,14 @@ void heap_impl::after_move(verdict answer) noexcept {
   const std::size_t size = under_way_.bytes;
   if constexpr (SCOOT_CHECK_LEVEL >= 2) {
     const std::size_t usable = size - redzone();
-    check_redzone(to, size, "move to");
+    check_redzone(to, to_size, "move to");
     if (answer == verdict::moved) {
       const bool written =
           first_other(to, usable, unwritten) != usable || first_other(from, usable, unwritten) == usable;
       SCOOT_CHECK(2, written, "the mover of kind '%s' says it moved %p to %p, and wrote nothing there", name,
                   static_cast<void*>(from), static_cast<void*>(to));
     } else {
-      make_dead(to, size);
+      make_dead(to, to_size);
     }
     if (answer != verdict::keep) make_dead(from, size);
   }

@@ -30,6 +30,7 @@ constexpr std::size_t tolerated_bytes_min = std::size_t{256} << 10;
 constexpr std::size_t tolerated_bytes_max = std::size_t{2} << 20;
 constexpr std::uint32_t large_pages_sampled = 64;  // looked at, in turn, where nothing presses
 constexpr unsigned blocks_a_clock_check = 16;
+constexpr std::size_t room_to_grow_pages = 4;  // what it takes besides: the end of a slot, lists and maps
 constexpr std::uint32_t fetch_bytes = 2048;
 constexpr std::uint32_t fetch_blocks_max = 8;
 constexpr std::size_t fetch_block_bytes = 512;
@@ -222,8 +223,7 @@ std::size_t heap_impl::reclaim(std::size_t goal, work_left& work) noexcept {
     victim_ = nullptr;
     const bool spent = s.holes != 0 && !s.stuck && step == 0;
     if (!s.stuck && s.slack_bytes(os_page_) >= 2 * os_page_) {
-      trim_resident(s.top(), static_cast<std::size_t>(s.bump - s.top()->base));
-      s.limit = s.top()->base + s.top()->resident_end;
+      trim_top(s);
     }
     if (spent) break;
   }
@@ -238,8 +238,7 @@ std::size_t heap_impl::lower_and_trim(shelf& s, std::size_t goal, work_left& wor
   if (!work.urgent || slack < goal) lowered = lower(s, goal, work);
   page_info* top = s.top();
   if (top != nullptr && s.slack_bytes(os_page_) >= (work.urgent ? os_page_ : slack_batch_bytes)) {
-    trim_resident(top, static_cast<std::size_t>(s.bump - top->base));
-    s.limit = top->base + top->resident_end;
+    trim_top(s);
   }
   const std::size_t given = held - std::min(held, held_);
   return work.urgent ? given : std::max(lowered, given);
@@ -247,13 +246,15 @@ std::size_t heap_impl::lower_and_trim(shelf& s, std::size_t goal, work_left& wor
 
 // --- One shelf ----------------------------------------------------------------------------------------------------
 
-verdict heap_impl::call_mover(std::uint8_t kind_index, void* from, void* to, std::size_t size) noexcept {
+// Moves a block to a place of the same size, or a larger one.
+verdict heap_impl::call_mover(std::uint8_t kind_index, void* from, void* to, std::size_t size,
+                              std::size_t to_size) noexcept {
   kind_entry& k = *kinds_[kind_index];
-  if constexpr (SCOOT_CHECK_LEVEL >= 1) before_move(kind_index, from, to, size);
+  if constexpr (SCOOT_CHECK_LEVEL >= 1) before_move(kind_index, from, to, size, to_size);
   in_mover_ = true;
   const verdict answer = k.options.move(k.options.context, from, to, size - redzone());
   in_mover_ = false;
-  if constexpr (SCOOT_CHECK_LEVEL >= 1) after_move(answer);
+  if constexpr (SCOOT_CHECK_LEVEL >= 1) after_move(answer, to_size);
   switch (answer) {
     case verdict::moved:
       ++blocks_moved_;
@@ -278,9 +279,7 @@ verdict heap_impl::call_mover(std::uint8_t kind_index, void* from, void* to, std
 // Leaves the top page alone and goes on with the one below it. False if there is none.
 bool heap_impl::anchor(shelf& s, stop_reason why) noexcept {
   if (blocked_ != stop_reason::refused) blocked_ = why;
-  page_info* top = s.top();
-  trim_resident(top, static_cast<std::size_t>(s.bump - top->base));
-  s.limit = top->base + top->resident_end;
+  trim_top(s);
   if (s.anchor_top()) return true;
   s.stuck = true;
   s.stuck_why = why;
@@ -325,8 +324,40 @@ heap_impl::move_result heap_impl::move_top(shelf& s, page_info* top, std::uint32
   return move_result::gone;
 }
 
+// Makes sure that the shelf has a hole or fresh slot. False: no budget.
+bool heap_impl::make_slot(shelf& s) noexcept {
+  if (s.holes != 0 || static_cast<std::size_t>(s.limit - s.bump) >= s.slot) return true;
+  trim_idle_for(s.slot);
+  return grow(s);
+}
+
+// The same, to another shelf, which has a slot.
+heap_impl::move_result heap_impl::move_top_into(shelf& s, page_info* top, std::uint32_t index, shelf& into,
+                                                work_left& work) noexcept {
+  std::uint32_t hole_index = 0;
+  page_info* hole_page = into.holes != 0 ? into.lowest_hole(hole_index) : nullptr;
+  char* to = hole_page != nullptr ? into.slot_address(hole_page, hole_index) : into.bump;
+  const verdict answer = call_mover(s.kind, s.slot_address(top, index), to, s.slot, into.slot);
+  work.spend(into.slot);
+  if (answer == verdict::keep) return move_result::stays;
+  if (answer == verdict::moved) {
+    if (hole_page != nullptr) {
+      into.take_hole(hole_page, hole_index);
+    } else {
+      into.bump += into.slot;
+      ++into.taken;
+    }
+    // Nothing was allocated or freed: only what is live became larger.
+    ++into.counted_blocks;
+    --s.counted_blocks;
+    allocated_bytes_ += into.slot - s.slot;
+  }
+  return move_result::gone;
+}
+
 // Lowers the top by `goal` bytes, or as far as holes, pins, movers and work allow. Returns the bytes it came down by.
-std::size_t heap_impl::lower(shelf& s, std::size_t goal, work_left& work) noexcept {
+// With `into`, the blocks move there, and not into holes.
+std::size_t heap_impl::lower(shelf& s, std::size_t goal, work_left& work, shelf* into) noexcept {
   return_parked(s, 0);
   std::size_t lowered = 0;
   const page_info* page = nullptr;
@@ -346,15 +377,18 @@ std::size_t heap_impl::lower(shelf& s, std::size_t goal, work_left& work) noexce
     if (base::test_bit(top->hole_map, index)) {
       step *= s.take_holes_from(top, index);
     } else {
-      if (s.holes == 0 || s.stuck) break;
+      if (s.stuck || (into == nullptr && s.holes == 0)) break;
       ++blocks_examined_;
       if (!s.movable || is_pinned(top, s.slot_address(top, index))) {
         if (anchor(s, stop_reason::pinned)) continue;
         break;
       }
-      if (!work.allows(s.slot)) break;
+      if (!work.allows(into != nullptr ? into->slot : s.slot)) break;
+      if (into != nullptr && !make_slot(*into)) break;
       fetch_blocks(s, top, index, ahead);
-      if (move_top(s, top, index, work) == move_result::stays) {
+      const move_result result =
+          into != nullptr ? move_top_into(s, top, index, *into, work) : move_top(s, top, index, work);
+      if (result == move_result::stays) {
         if (anchor(s, stop_reason::refused)) continue;
         break;
       }
@@ -389,6 +423,16 @@ bool heap_impl::worth_joining(std::size_t waste, std::size_t live) const noexcep
   return waste >= 2 * os_page_ && waste >= live / joined_per_gained;
 }
 
+// Makes room in the budget for another block by what is idle: here, where it is counted.
+void heap_impl::trim_idle_for(std::size_t slot) noexcept {
+  const std::size_t needed = slot + room_to_grow_pages * os_page_;
+  while (pool_.room() < needed && pool_.idle_bytes() != 0) {
+    const std::size_t given = pool_.trim_some(needed, 0);
+    if (given == 0) return;
+    trimmed_bytes_ += given;
+  }
+}
+
 // Moves the blocks of such pages together, the emptiest page's into the fresh slots of the fullest. False: the work is
 // spent.
 bool heap_impl::join_partial(shelf& s, work_left& work) noexcept {
@@ -408,11 +452,7 @@ bool heap_impl::join_partial(shelf& s, work_left& work) noexcept {
     }
     if (!work.allows(s.slot)) return false;
     const std::size_t end = to->start + (std::size_t{to->fresh} + 1) * s.slot;
-    while (end > to->resident_end && pool_.room() < s.slot + os_page_ && pool_.idle_bytes() != 0) {
-      const std::size_t given = pool_.trim_some(s.slot + os_page_, 0);  // here, where it is counted
-      if (given == 0) break;
-      trimmed_bytes_ += given;
-    }
+    if (end > to->resident_end) trim_idle_for(s.slot);
     if (!extend_resident(to, end)) break;
     work.spend(s.slot);
     ++blocks_examined_;
@@ -440,22 +480,33 @@ bool heap_impl::compact_shelf(shelf& s, work_left& work) noexcept {
   }
   const std::uint64_t frees = frees_;
   unstick(s);
-  bool spent = false;
-  if (gain_of(s) >= os_page_) {
+  bool spent = s.closed && !drain(s, work);
+  if (!spent && !s.stuck && gain_of(s) >= os_page_) {
     lower(s, ~std::size_t{0}, work);
-    if (s.stuck) s.stuck_frees = frees;
     spent = s.holes != 0 && !s.stuck && gain_of(s) >= os_page_;
   }
+  if (s.stuck) s.stuck_frees = frees;
   std::size_t live = 0;
   if (s.partial != 0 && s.holes == 0 && !spent) {
     const std::size_t waste = partial_waste(s, live);
     if (worth_joining(waste, live)) spent = !join_partial(s, work);
   }
-  if (page_info* top = s.top()) {
-    trim_resident(top, static_cast<std::size_t>(s.bump - top->base));
-    s.limit = top->base + top->resident_end;
-  }
+  trim_top(s);
   return !spent;
+}
+
+// False: the work is spent.
+bool heap_impl::compact_shelves(work_left& work) noexcept {
+  for (std::uint32_t i = 0; i < shelves_.size();) {
+    shelf& s = *shelves_[i];
+    if (!compact_shelf(s, work)) return false;
+    if (s.blocks() == 0) {
+      discard(s);
+    } else {
+      ++i;
+    }
+  }
+  return true;
 }
 
 compaction heap_impl::compact_all(const effort& e) noexcept {
@@ -472,12 +523,18 @@ compaction heap_impl::compact_all(const effort& e) noexcept {
   const std::uint64_t dropped = blocks_dropped_;
   const std::uint64_t kept = blocks_kept_;
   const std::uint64_t trimmed = trimmed_bytes_;
+  const std::uint64_t grown = grown_bytes_;
   blocked_ = stop_reason::done;
   victim_ = nullptr;
   bool spent = false;
   for (shelf* each : shelves_) settle(*each);
-  for (std::uint32_t i = 0; i < shelves_.size() && !spent; ++i) {
-    spent = !compact_shelf(*shelves_[i], work);
+  // If the effort covers the heap, short shelves move straight to where they end; if not, when there is no other gain.
+  const bool thorough = e.bytes_max >= held_;
+  if (thorough) close_shelves();
+  spent = !compact_shelves(work);
+  if (!thorough && !spent) {
+    close_shelves();
+    spent = !compact_shelves(work);
   }
   for (large_page* page : large_.pages()) page->failed_at = ~std::uint32_t{0};
   while (!spent) {
@@ -502,12 +559,14 @@ compaction heap_impl::compact_all(const effort& e) noexcept {
     ++i;
   }
   trimmed_bytes_ += pool_.trim_some(~std::size_t{0}, 0);
+  if (!spent) pack_metadata();
   compaction c;
   c.bytes_moved = static_cast<std::size_t>(bytes_moved_ - moved);
   c.blocks_moved = static_cast<std::size_t>(blocks_moved_ - blocks);
   c.blocks_dropped = static_cast<std::size_t>(blocks_dropped_ - dropped);
   c.blocks_kept = static_cast<std::size_t>(blocks_kept_ - kept);
-  c.bytes_given_back = static_cast<std::size_t>(trimmed_bytes_ - trimmed);
+  const std::uint64_t taken = grown_bytes_ - grown;  // to have where to move to
+  c.bytes_given_back = static_cast<std::size_t>(trimmed_bytes_ - std::min(trimmed_bytes_, trimmed + taken));
   if (spent) {
     c.why = stop_reason::effort_spent;
   } else if (blocked_ != stop_reason::done) {
@@ -516,47 +575,6 @@ compaction heap_impl::compact_all(const effort& e) noexcept {
     c.why = c.bytes_moved != 0 || c.bytes_given_back != 0 ? stop_reason::done : stop_reason::nothing_to_gain;
   }
   return c;
-}
-
-forecast heap_impl::make_forecast() const noexcept {
-  forecast f;
-  for (const shelf* s : shelves_) {
-    std::size_t partial_live = 0;
-    const std::size_t waste = partial_waste(*s, partial_live);
-    if (worth_joining(waste, partial_live)) {
-      f.bytes_to_gain += base::round_down(waste, os_page_);
-      f.bytes_to_move += partial_live;
-    }
-    const std::size_t gain = gain_of(*s);
-    if (gain < os_page_) continue;
-    if (!s->movable) {
-      f.bytes_to_gain += s->slack_bytes(os_page_);
-      continue;
-    }
-    f.bytes_to_gain += gain;
-    std::size_t live = 0;
-    for (std::uint32_t i = 0; i < s->page_count; ++i) live += s->fresh_of(s->pages[i]);
-    const auto holes = static_cast<std::size_t>(s->holes + s->parked);
-    f.bytes_to_move += std::min(holes, live - holes) * s->slot;
-  }
-  std::size_t live = 0;
-  std::size_t resident = 0;
-  for (const large_page* in : large_.pages()) {
-    const auto stays = [this](const large_block& b) { return kinds_[b.kind]->options.move == nullptr; };
-    if (std::any_of(in->blocks(), in->blocks() + in->count, stays)) continue;
-    live += large_space::live_bytes(in);
-    resident += in->page->resident_bytes();
-  }
-  const std::size_t needed = base::round_up(live, os_page_);
-  if (resident > needed) {
-    f.bytes_to_gain += resident - needed;
-    f.bytes_to_move += std::min(live, resident - needed);
-  }
-  std::size_t stranded = 0;
-  visit_pins([](void* sum, const pin_info& pin) { *static_cast<std::size_t*>(sum) += pin.stranded_bytes; }, &stranded);
-  f.bytes_to_gain -= std::min(stranded, f.bytes_to_gain);
-  f.bytes_to_gain += pool_.idle_bytes();
-  return f;
 }
 
 }  // namespace scoot

@@ -14,7 +14,6 @@ namespace scoot {
 
 namespace {
 
-constexpr std::size_t magazine_bytes_max = std::size_t{16} << 10;
 constexpr std::size_t spill_pages = 4;
 constexpr std::size_t spill_part_min = 4;  // 1/4 larger
 constexpr std::size_t spill_part_max = 32;
@@ -92,6 +91,7 @@ bool heap_impl::extend_resident(page_info* page, std::size_t end) noexcept {
   if (!pool_.charge(growth)) return false;
   page->resident_end = static_cast<std::uint32_t>(end);
   held_ += growth;
+  grown_bytes_ += growth;
   return true;
 }
 
@@ -107,6 +107,14 @@ void heap_impl::trim_resident(page_info* page, std::size_t end) noexcept {
   pool_.uncharge(gain);
 }
 
+// The same above a shelf's top.
+void heap_impl::trim_top(shelf& s) noexcept {
+  page_info* top = s.top();
+  if (top == nullptr) return;
+  trim_resident(top, static_cast<std::size_t>(s.bump - top->base));
+  s.limit = top->base + top->resident_end;
+}
+
 void heap_impl::give_page(page_info* page) noexcept {
   held_ -= page->resident_bytes();
   pool_.give(page);
@@ -117,75 +125,7 @@ void heap_impl::trim_idle_excess() noexcept {
   if (pool_.idle_excess()) trimmed_bytes_ += pool_.trim_some(idle_step_bytes, pool_.idle_bytes_max());
 }
 
-// --- Shelves ------------------------------------------------------------------------------------------------------
-
-shelf* heap_impl::new_shelf(std::uint8_t kind_index, std::size_t slot) noexcept {
-  if (!shelves_.make_room()) return nullptr;
-  void* memory = pool_.metadata_allocate(sizeof(shelf));
-  if (memory == nullptr) return nullptr;
-  metadata_bytes_ += sizeof(shelf);
-  auto* s = ::new (memory) shelf{};
-  s->parked_max =
-      static_cast<std::uint32_t>(std::clamp<std::size_t>(magazine_bytes_max / slot, 2, shelf::magazine_slots));
-  s->slot = static_cast<std::uint32_t>(slot);
-  s->kind = kind_index;
-  s->size_class = static_cast<std::uint8_t>(size_class_of(slot));
-  s->movable = kinds_[kind_index]->options.move != nullptr;
-  s->page_bytes = static_cast<std::uint32_t>(page_bytes_);
-  s->reciprocal = ((std::uint64_t{1} << 40) + slot - 1) / slot;
-  shelves_.add(s);
-  return s;
-}
-
-shelf* heap_impl::shelf_for(kind_entry& entry, std::uint8_t kind_index, std::size_t size) noexcept {
-  const std::size_t size_class = size_class_of(size);
-  if (entry.by_class[size_class] != nullptr) return entry.by_class[size_class];
-  const std::size_t slot = slot_size_of(size_class, entry.options.alignment);
-  shelf*& proper = entry.by_class[size_class_of(slot)];
-  if (proper == nullptr) proper = new_shelf(kind_index, slot);
-  entry.by_class[size_class] = proper;
-  return proper;
-}
-
-namespace {
-
-// The shelf's list of pages, and behind it a bit for each.
-std::size_t page_pointers_bytes(std::uint32_t capacity) noexcept {
-  return base::round_up(capacity * sizeof(page_info*), alignof(std::uint64_t));
-}
-
-std::size_t page_list_bytes(std::uint32_t capacity) noexcept {
-  return page_pointers_bytes(capacity) + base::round_up(capacity, 64) / 8;
-}
-
-}  // namespace
-
-// Room for one more page in the shelf's lists.
-bool heap_impl::make_page_room(shelf& s) noexcept {
-  if (s.page_count < s.page_capacity) return true;
-  const std::uint32_t capacity = std::max<std::uint32_t>(7, s.page_capacity * 2 + 1);
-  void* memory = pool_.metadata_allocate(page_list_bytes(capacity));
-  if (memory == nullptr) return false;
-  auto** pages = static_cast<page_info**>(memory);
-  auto* bits = reinterpret_cast<std::uint64_t*>(static_cast<char*>(memory) + page_pointers_bytes(capacity));
-  std::memset(bits, 0, base::round_up(capacity, 64) / 8);
-  if (s.page_count != 0) {
-    std::memcpy(pages, s.pages, s.page_count * sizeof(page_info*));
-    std::memcpy(bits, s.hole_pages, base::round_up(s.page_capacity, 64) / 8);
-  }
-  free_page_list(s);
-  metadata_bytes_ += page_list_bytes(capacity);
-  s.pages = pages;
-  s.hole_pages = bits;
-  s.page_capacity = capacity;
-  return true;
-}
-
-void heap_impl::free_page_list(shelf& s) noexcept {
-  if (s.pages == nullptr) return;
-  pool_.metadata_free(s.pages, page_list_bytes(s.page_capacity));
-  metadata_bytes_ -= page_list_bytes(s.page_capacity);
-}
+// --- Pages of shelves ------------------------------------------------------------------------------------------------
 
 bool heap_impl::add_shelf_page(shelf& s) noexcept {
   if (!make_page_room(s)) return false;
@@ -212,6 +152,7 @@ bool heap_impl::add_shelf_page(shelf& s) noexcept {
     if (pool_.charge(growth)) {
       page->resident_begin = 0;
       held_ += growth;
+      grown_bytes_ += growth;
     }
   }
   page->use = page_use::shelf;
@@ -351,7 +292,7 @@ void* heap_impl::spill(const shelf& s) noexcept {
 // The magazine is empty.
 void* heap_impl::allocate_small(shelf& s, std::size_t size) noexcept {
   work_left work{move_bytes_max_ + size, 0};
-  return allocate_small(s, work);
+  return allocate_small(s.serves_closed ? *note_rounding(s, size) : s, work);
 }
 
 void* heap_impl::allocate_small(shelf& s, work_left& work) noexcept {

@@ -116,6 +116,15 @@ class heap_impl final : public heap {
     const std::uint64_t moved_;
   };
 
+  // --- bookkeeping.cpp
+  [[nodiscard]] shelf* shelf_for(kind_entry& entry, std::uint8_t kind_index, std::size_t size) noexcept;
+  shelf* new_shelf(std::uint8_t kind_index, std::size_t slot) noexcept;
+  void discard(shelf& s) noexcept;
+  bool make_page_room(shelf& s) noexcept;
+  void free_page_list(shelf& s) noexcept;
+  void pack_metadata_of(shelf*& each) noexcept;
+  void pack_metadata() noexcept;
+
   // --- heap.cpp
   [[nodiscard]] page_info* page_of(const void* block) const noexcept;
   void check_free(void* block) const noexcept;
@@ -124,10 +133,6 @@ class heap_impl final : public heap {
   void* allocate_slow(kind_entry& entry, std::uint8_t kind_index, std::size_t size) noexcept;
   [[gnu::noinline]] void* allocate_small(shelf& s, std::size_t size) noexcept;
   void* allocate_small(shelf& s, work_left& work) noexcept;
-  [[nodiscard]] shelf* shelf_for(kind_entry& entry, std::uint8_t kind_index, std::size_t size) noexcept;
-  shelf* new_shelf(std::uint8_t kind_index, std::size_t slot) noexcept;
-  bool make_page_room(shelf& s) noexcept;
-  void free_page_list(shelf& s) noexcept;
   void* pop_slot(shelf& s) noexcept;
   void* spill(const shelf& s) noexcept;
   bool grow(shelf& s) noexcept;
@@ -138,6 +143,7 @@ class heap_impl final : public heap {
   void trim_idle_excess() noexcept;
   bool extend_resident(page_info* page, std::size_t end) noexcept;
   void trim_resident(page_info* page, std::size_t end) noexcept;
+  void trim_top(shelf& s) noexcept;
   void count_allocation(std::size_t bytes) noexcept {
     ++allocations_;
     allocated_bytes_ += bytes;
@@ -180,17 +186,38 @@ class heap_impl final : public heap {
   std::size_t gain_of(const shelf& s) const noexcept;
   void unstick(shelf& s) noexcept;
   [[nodiscard]] bool worth_retrying(const shelf& s) const noexcept;
-  std::size_t lower(shelf& s, std::size_t goal, work_left& work) noexcept;
+  std::size_t lower(shelf& s, std::size_t goal, work_left& work, shelf* into = nullptr) noexcept;
   std::size_t lower_and_trim(shelf& s, std::size_t goal, work_left& work) noexcept;
   bool anchor(shelf& s, stop_reason why) noexcept;
   [[nodiscard]] std::size_t partial_waste(const shelf& s, std::size_t& live) const noexcept;
   [[nodiscard]] bool worth_joining(std::size_t waste, std::size_t live) const noexcept;
+  void trim_idle_for(std::size_t slot) noexcept;
   bool join_partial(shelf& s, work_left& work) noexcept;
   bool compact_shelf(shelf& s, work_left& work) noexcept;
-  verdict call_mover(std::uint8_t kind_index, void* from, void* to, std::size_t size) noexcept;
+  bool compact_shelves(work_left& work) noexcept;
+  verdict call_mover(std::uint8_t kind_index, void* from, void* to, std::size_t size, std::size_t to_size) noexcept;
+  verdict call_mover(std::uint8_t kind_index, void* from, void* to, std::size_t size) noexcept {
+    return call_mover(kind_index, from, to, size, size);
+  }
   static void fetch_blocks(const shelf& s, const page_info* top, std::uint32_t index, std::uint32_t& ahead) noexcept;
   static void fetch_hole(const shelf& s, const page_info* page, std::uint32_t index) noexcept;
   move_result move_top(shelf& s, page_info* top, std::uint32_t index, work_left& work) noexcept;
+  bool make_slot(shelf& s) noexcept;
+  move_result move_top_into(shelf& s, page_info* top, std::uint32_t index, shelf& into, work_left& work) noexcept;
+
+  // --- spacing.cpp
+  static constexpr std::size_t rounding_part_max = 8;  // of a size, what rounding may add to it
+  void open_shelf(shelf& s) noexcept;
+  [[nodiscard]] std::size_t lowest_class(const shelf& s) const noexcept;
+  void route(const shelf& from, std::size_t last, shelf* to) noexcept;
+  [[nodiscard]] bool is_cheaper(const shelf& s, const shelf& larger) const noexcept;
+  template <class Visit>
+  void visit_closable(Visit visit) const noexcept;
+  void close_shelves() noexcept;
+  void forecast_closing(forecast& f) const noexcept;
+  void forecast_shelf(const shelf& s, forecast& f) const noexcept;
+  bool drain(shelf& s, work_left& work) noexcept;
+  [[nodiscard]] shelf* note_rounding(shelf& s, std::size_t size) noexcept;
 
   // --- large_blocks.cpp
   void* allocate_large(std::uint8_t kind_index, std::size_t size, std::size_t alignment, work_left& work) noexcept;
@@ -241,8 +268,8 @@ class heap_impl final : public heap {
   void begin_call(move_cause cause) noexcept;
   void check_outside_mover(const char* what) const noexcept;
   void move_everything_now_and_then() noexcept;
-  void before_move(std::uint8_t kind_index, void* from, void* to, std::size_t size) noexcept;
-  void after_move(verdict answer) noexcept;
+  void before_move(std::uint8_t kind_index, void* from, void* to, std::size_t size, std::size_t to_size) noexcept;
+  void after_move(verdict answer, std::size_t to_size) noexcept;
   void bury(void* block, std::size_t bytes, const char* what) const noexcept;
   static void make_dead(void* memory, std::size_t bytes) noexcept;
   void check_dead(const void* memory, std::size_t bytes) const noexcept;
@@ -323,6 +350,7 @@ class heap_impl final : public heap {
   std::uint64_t nothing_unpins_ = ~std::uint64_t{0};
   std::uint64_t unpins_ = 0;
   std::uint32_t settle_next_ = 0;
+  std::size_t packed_spread_ = 0;    // free slots of metadata, in bytes, that packing it could not mend
   std::size_t owed_bytes_ = 0;       // to be reclaimed for growth while there was too much waste
   std::size_t tolerated_bytes_ = 0;  // waste to tolerate because fighting it was vain
   std::uint64_t period_ = 0;         // counts stretches of allocated bytes over which that is judged
@@ -333,6 +361,7 @@ class heap_impl final : public heap {
   bool in_mover_ = false;
   stop_reason blocked_ = stop_reason::done;  // why blocks were left behind, in this compaction
   std::uint64_t trimmed_bytes_ = 0;          // given back to the OS, ever
+  std::uint64_t grown_bytes_ = 0;            // charged for pages, ever
   std::uint64_t blocks_moved_ = 0;
   std::uint64_t bytes_moved_ = 0;
   std::uint64_t blocks_dropped_ = 0;

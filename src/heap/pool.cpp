@@ -136,7 +136,7 @@ bool page_pool_impl::charge(std::size_t bytes) noexcept {
 
 bool page_pool_impl::charge_locked(std::size_t bytes) noexcept {
   while (!budget_.charge(bytes)) {
-    if (bytes > budget_.limit() || trim_locked(bytes, 0) == 0) return false;
+    if (bytes > budget_.limit() || (trim_locked(bytes, 0) == 0 && arena_.trim() == 0)) return false;
   }
   return true;
 }
@@ -375,6 +375,21 @@ void* page_pool_impl::metadata_allocate(std::size_t bytes) noexcept {
   void* got = arena_.allocate(bytes);
   while (got == nullptr && trim_locked(bytes, 0) != 0) got = arena_.allocate(bytes);
   return got;
+}
+
+void* page_pool_impl::metadata_allocate_denser(const void* memory, std::size_t bytes) noexcept {
+  const std::scoped_lock lock(mutex_);
+  return arena_.allocate_denser(memory, bytes);
+}
+
+std::size_t page_pool_impl::metadata_trim() noexcept {
+  const std::scoped_lock lock(mutex_);
+  return arena_.trim();
+}
+
+std::size_t page_pool_impl::metadata_free_slot_bytes() const noexcept {
+  const std::scoped_lock lock(mutex_);
+  return arena_.free_slot_bytes();
 }
 
 void page_pool_impl::metadata_free(void* memory, std::size_t bytes) noexcept {

@@ -104,6 +104,10 @@ class page_pool_impl final : public page_pool {
 
   [[nodiscard]] void* metadata_allocate(std::size_t bytes) noexcept;
   void metadata_free(void* memory, std::size_t bytes) noexcept;
+  // See metadata_arena.
+  [[nodiscard]] void* metadata_allocate_denser(const void* memory, std::size_t bytes) noexcept;
+  [[nodiscard]] std::size_t metadata_free_slot_bytes() const noexcept;
+  std::size_t metadata_trim() noexcept;
 
   [[nodiscard]] std::size_t bytes_per_page() const noexcept { return std::size_t{1} << page_shift_; }
   [[nodiscard]] unsigned page_shift() const noexcept { return page_shift_; }

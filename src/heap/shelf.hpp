@@ -37,10 +37,12 @@ struct alignas(64) shelf {
   // --- touched when the magazine runs over or empty
   std::uint32_t slot = 0;  // size in bytes
   std::uint8_t kind = 0;
-  std::uint8_t size_class = 0;  // low bits, for colouring
   bool movable = false;
-  char* bump = nullptr;   // next fresh slot of the top page
-  char* limit = nullptr;  // end of what is resident of the top page
+  bool closed = false;           // another shelf serves its sizes now; see spacing.cpp
+  std::uint16_t size_class = 0;  // of `slot`
+  std::uint32_t position = 0;    // among the heap's shelves
+  char* bump = nullptr;          // next fresh slot of the top page
+  char* limit = nullptr;         // end of what is resident of the top page
   page_info** pages = nullptr;
   std::uint64_t* hole_pages = nullptr;  // a bit a page, set where it has holes
   std::uint32_t page_count = 0;
@@ -56,7 +58,10 @@ struct alignas(64) shelf {
   std::uint64_t counted_blocks = 0;
   std::uint64_t lowered = 0;         // bytes its top came down by to keep the target, and did not rise by since
   std::uint64_t lowered_period = 0;  // the heap's period in which it last did
-  bool stuck = false;                // nothing more can be moved until something changes
+  bool serves_closed = false;        // sizes of closed shelves, perhaps
+  std::int32_t rounding = 0;         // of its latest blocks, on average; see spacing.cpp
+  std::int32_t rounding_samples = 0;
+  bool stuck = false;  // nothing more can be moved until something changes
   stop_reason stuck_why = stop_reason::done;
   std::uint64_t stuck_holes = 0;   // holes when it got stuck
   std::uint64_t stuck_unpins = 0;  // the heap's counter when it last anchored or forgot its anchors

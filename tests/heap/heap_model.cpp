@@ -154,11 +154,13 @@ verdict heap_model::move_block(const kind_state& kind, std::byte* from, std::byt
   if (b.pins != 0) fail("mover called for a pinned block");
   if (b.kind != kind.index) fail("mover of kind %u called for a block of kind %u", kind.index, b.kind);
   if (!kind.spec.movable) fail("mover called for a kind without one");
-  if (size != b.usable) fail("mover told of %zu bytes, the block has %zu", size, b.usable);
+  if (size < b.usable) fail("mover told of %zu bytes, the block has %zu", size, b.usable);
+  live_bytes_ += size - b.usable;  // moved before in this operation, and made larger
+  b.usable = size;
   if (number(to) % kind.spec.alignment != 0) fail("mover given an unaligned place");
   if (to < from + size && from < to + size) fail("from and to overlap");
   if (!is_free_range(to, size, from)) fail("mover given a place where a live block is");
-  if (!the_pattern().matches(from, size, b.seed)) fail("bytes of a block changed before its move");
+  if (!the_pattern().matches(from, b.filled, b.seed)) fail("bytes of a block changed before its move");
   if (!failure_.empty()) return verdict::keep;
 
   const unsigned dice = static_cast<unsigned>(random_() % 100);
@@ -177,6 +179,7 @@ verdict heap_model::move_block(const kind_state& kind, std::byte* from, std::byt
   by_address_.erase(found);
   b.address = to;
   by_address_.emplace(number(to), index);
+  arrivals_.push_back(to);
   ++now_.blocks_moved;
   now_.bytes_moved += size;
   return verdict::moved;
@@ -210,6 +213,7 @@ void heap_model::forget(std::size_t index) {
 
 void heap_model::begin(bool may_move) {
   now_ = counts{};
+  arrivals_.clear();
   may_move_ = may_move;
   held_before_ = pool_->stats().held_bytes;
 }
@@ -220,6 +224,18 @@ void heap_model::end() {
   total_.blocks_moved += now_.blocks_moved;
   total_.blocks_dropped += now_.blocks_dropped;
   total_.blocks_kept += now_.blocks_kept;
+  for (std::byte* address : arrivals_) {
+    const auto found = by_address_.find(number(address));
+    if (found == by_address_.end()) continue;  // moved on, or dropped
+    block& b = blocks_[found->second];
+    const std::size_t usable = heap_->usable_size(address);
+    if (usable < b.usable || usable > b.usable + b.usable / 8 + 8) {
+      fail("a move made a block of %zu bytes one of %zu", b.usable, usable);
+    }
+    live_bytes_ += usable - b.usable;
+    b.usable = usable;
+    if (!is_free_range(address, usable, address)) fail("a moved block of %zu bytes reaches into a live one", usable);
+  }
 }
 
 std::size_t heap_model::size_of(std::uint32_t b) const {
@@ -275,7 +291,7 @@ void heap_model::allocate(std::size_t kind_index, std::size_t size) {
   block b;
   b.address = address;
   b.asked = size;
-  b.usable = heap_->usable_size(address);
+  b.usable = b.filled = heap_->usable_size(address);
   b.seed = static_cast<std::uint32_t>(random_());
   b.kind = static_cast<std::uint8_t>(kind_index);
   if (b.usable < size) return fail("asked for %zu bytes, got %zu", size, b.usable);
@@ -304,7 +320,7 @@ void heap_model::check_null_result(std::size_t kind_index, std::size_t size) {
 void heap_model::free_block(std::size_t index) {
   const block b = blocks_[index];
   if (b.pins != 0) return;
-  if (!the_pattern().matches(b.address, b.usable, b.seed)) return fail("bytes of a block changed before its free");
+  if (!the_pattern().matches(b.address, b.filled, b.seed)) return fail("bytes of a block changed before its free");
   forget(index);
   std::memset(b.address, 0xee, b.usable);
   begin(false);
@@ -470,7 +486,7 @@ void heap_model::check_stats() {
 
 void heap_model::check_contents() {
   for (const block& b : blocks_) {
-    if (!the_pattern().matches(b.address, b.usable, b.seed)) {
+    if (!the_pattern().matches(b.address, b.filled, b.seed)) {
       return fail("bytes of a block of %zu at %p changed", b.usable, static_cast<void*>(b.address));
     }
     if (heap_->usable_size(b.address) != b.usable) return fail("usable size of a block changed");

