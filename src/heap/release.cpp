@@ -43,17 +43,24 @@ release_result heap_impl::release_bytes(std::size_t bytes, const release_options
   if constexpr (SCOOT_CHECK_LEVEL >= 1) check_outside_mover("release");
   release_result done;
   const std::uint64_t deadline_ns = deadline_of(options.limit);
-  done.bytes_given_back = pool_.trim_some(bytes, 0);
-  trimmed_bytes_ += done.bytes_given_back;
+  const std::uint64_t trimmed = trimmed_bytes_;
+  const std::uint64_t grown = grown_bytes_;
+  const auto given_back =
+      [&] {  // net of what compaction takes to have where to move to; what evicting gives counts too
+        const std::uint64_t given = trimmed_bytes_ - trimmed;
+        return static_cast<std::size_t>(given - std::min(given, grown_bytes_ - grown));
+      };
+  trimmed_bytes_ += pool_.trim_some(bytes, 0);
   std::size_t slack = step_bytes_min;
   for (;;) {
+    done.bytes_given_back = given_back();
     if (done.bytes_given_back >= bytes) break;
     const std::size_t wanted = bytes - done.bytes_given_back;
     const std::size_t moves_left = options.limit.bytes_max - std::min(done.bytes_moved, options.limit.bytes_max);
     // A byte moved gives back at least one, and more where holes are many: so a part at a time.
     const std::size_t moves = std::min(moves_left, wanted / 4 + slack);
     const compaction c = compact_all({moves, time_until(deadline_ns)});
-    done.bytes_given_back += c.bytes_given_back;
+    done.bytes_given_back = given_back();
     done.bytes_moved += c.bytes_moved;
     done.blocks_dropped += c.blocks_dropped;
     if (done.bytes_given_back >= bytes) break;
