@@ -168,7 +168,13 @@ int listener::accept_one(event_loop& loop, server_state& state, int socket) noex
     const int descriptor = accept4(socket, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (descriptor < 0) {
       if (errno == EINTR || errno == ECONNABORTED) continue;
-      if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) pause(loop, state);
+      if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+        const int error = errno;
+        if (is_time_to_warn()) {
+          spdlog::warn("connections have to wait: {}; told once a minute at most", std::strerror(error));
+        }
+        pause(loop, state);
+      }
       return -1;
     }
     if (!at_limit()) {
@@ -178,11 +184,22 @@ int listener::accept_one(event_loop& loop, server_state& state, int socket) noex
       return descriptor;
     }
     state.connections_rejected.fetch_add(1, std::memory_order_relaxed);
-    spdlog::debug("a connection is turned away: {} are open",
-                  state.live.connections_max.load(std::memory_order_relaxed));
+    const unsigned limit = state.live.connections_max.load(std::memory_order_relaxed);
+    if (is_time_to_warn()) {
+      spdlog::warn("connections are turned away: {} are open (-c); told once a minute at most", limit);
+    } else {
+      spdlog::debug("a connection is turned away: {} are open", limit);
+    }
     static_cast<void>(send(descriptor, too_many.data(), too_many.size(), MSG_NOSIGNAL));
     close(descriptor);
   }
+}
+
+bool listener::is_time_to_warn() noexcept {
+  const auto now = std::chrono::steady_clock::now();
+  if (warned_ != std::chrono::steady_clock::time_point{} && now - warned_ < std::chrono::minutes(1)) return false;
+  warned_ = now;
+  return true;
 }
 
 void listener::pause(event_loop& loop, server_state& state) noexcept {

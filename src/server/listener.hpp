@@ -60,6 +60,7 @@ class listener {
   std::string open_unix(const server_options& options);
   int accept_one(event_loop& loop, server_state& state, int socket) noexcept;
   void pause(event_loop& loop, server_state& state) noexcept;
+  [[nodiscard]] bool is_time_to_warn() noexcept;
 
   std::vector<door> doors_;
   std::vector<std::string> names_;
@@ -67,6 +68,7 @@ class listener {
   bool loopback_only_ = true;
   bool paused_ = false;
   std::chrono::steady_clock::time_point paused_since_;
+  std::chrono::steady_clock::time_point warned_;  // never yet, if it is the epoch
 };
 
 }  // namespace scoot::server

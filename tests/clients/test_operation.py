@@ -221,6 +221,14 @@ class LogTest(OperationTest):
             client.request("get look_for_me")
         harness.poll(lambda: b"look_for_me" in server.stderr(), 5, "the command in the log")
 
+    def test_connections_that_are_turned_away_are_warned_of_once_a_minute(self):
+        server = self.server("-c", "3")
+        clients = [self.connect(server) for _ in range(12)]
+        for client in clients[5:]:
+            self.assertEqual(client.line(), b"ERROR Too many open connections")
+        warnings = [line for line in server.stderr().splitlines() if b" warning: connections are turned away" in line]
+        self.assertEqual(len(warnings), 1)
+
     def test_the_journal_is_told_levels(self):
         server = self.server("--log-to=journal")
         self.assertRegex(server.stderr(), rb"^<6>scootd .* listens on")
