@@ -13,9 +13,9 @@ SOURCE_DATE_EPOCH=$(git log -1 --format=%ct 2>/dev/null || stat -c %Y CHANGELOG.
 export SOURCE_DATE_EPOCH
 
 rm -f "$out"/*.deb "$out"/*.buildinfo "$out"/*.changes
+# Afresh, since times tell nothing of copies; ccache has the objects.
+rm -rf "$out/source"
 mkdir -p "$out/source"
-
-find "$out/source" -mindepth 1 -maxdepth 1 ! -name 'obj-*' -exec rm -rf {} +
 tar --exclude=./build --exclude=./node_modules --exclude=./.git -cf - . | tar -C "$out/source" -xf -
 cat >"$out/source/debian/changelog" <<END
 scoot ($version) unstable; urgency=medium
