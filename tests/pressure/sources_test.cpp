@@ -55,6 +55,17 @@ TEST(fifo_source, reads_numbers_and_takes_anything_else_for_some) {
   EXPECT_EQ(a.bytes, 77U);
 }
 
+TEST(fifo_source, of_another_program_is_used_as_it_is) {
+  const fake_root root;
+  const std::string path = root.path_of("/fifo");
+  ASSERT_EQ(mkfifo(path.c_str(), 0600), 0);
+  const made_source got = make_fifo(path.c_str());
+  ASSERT_NE(got.made, nullptr);
+  const os::descriptor writer(open(path.c_str(), O_WRONLY | O_NONBLOCK));
+  ASSERT_EQ(os::write_all(writer, "5\n"), 0);
+  EXPECT_EQ(poll_once(*got.made).bytes, 5U);
+}
+
 TEST(fifo_source, outlives_its_writers) {
   const fake_root root;
   const std::string path = root.path_of("/fifo");
