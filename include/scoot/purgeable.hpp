@@ -158,9 +158,10 @@ class SCOOT_EXPORT purgeable {
   // The chunk that an address lies in, or no_chunk. May be called from a signal handler.
   [[nodiscard]] std::uint32_t chunk_of(const void* address) const noexcept;
 
-  // Offers the first `bytes` of a chunk, rounded up to OS pages, to the kernel. Its content must not change any more.
-  // Offered again, with the same bytes, what pins touched may be purged again; what is lost stays lost. An offered page
-  // that is offered again keeps its place among those to be purged, so data that is warm again belongs in a new chunk.
+  // Offers the first `bytes` of a chunk, rounded up to OS pages and at least one, to the kernel. Its content must not
+  // change any more. Offered again, with the same bytes, what pins touched may be purged again; what is lost stays
+  // lost. An offered page that is offered again keeps its place among those to be purged, so data that is warm again
+  // belongs in a new chunk.
   [[nodiscard]] offer_status offer(std::uint32_t chunk, std::size_t bytes) noexcept;
 
   // If the bytes are there, they stay where and as they are until unpin; to be read only, if the chunk is offered. If

@@ -96,6 +96,7 @@ std::uint32_t region::take() noexcept {
     }
   }
   if (guard_.on() && !guard_.fill_absent(address(chunk), chunk_bytes_)) {
+    records_[chunk].needs_discard = true;  // a part of it may be filled
     put_on_free_list(chunk);
     return no_chunk;
   }
@@ -205,7 +206,7 @@ offer_status region::offer_chunk(std::uint32_t chunk, std::size_t bytes) noexcep
 
   const bool again = (was & offered) != 0;
   const auto pages = again ? r.offered_pages.load(std::memory_order_relaxed)
-                           : static_cast<std::uint32_t>(base::round_up(bytes, page_bytes_) / page_bytes_);
+                           : static_cast<std::uint32_t>(pages_until(std::max<std::size_t>(bytes, 1)));
   if (again) {
     forget_touches(chunk);
   } else {
@@ -311,9 +312,7 @@ presence region::add_pin_slow(std::uint32_t chunk, std::size_t offset, std::size
   if ((was & (allocated | busy)) == (allocated | busy)) was = wait_until_idle(chunk);
   if ((was & allocated) == 0) return answer_without_pin(chunk, presence::absent);
   if ((was & offered) == 0) return presence::present;
-  // All pages of the range, though one may be lost already: it costs little, and only the first answer matters.
-  const std::size_t last = (offset + std::max<std::size_t>(bytes, 1) - 1) / page_bytes_;
-  for (std::size_t page = offset / page_bytes_; page <= last; ++page) {
+  for (std::size_t page = offset / page_bytes_; page < pages_until(offset + bytes); ++page) {
     if (!touch(chunk, page)) return answer_without_pin(chunk, presence::lost);
   }
   return presence::present;
@@ -337,8 +336,7 @@ bool region::copy_offered(std::uint32_t chunk, std::size_t offset, std::size_t b
   std::memcpy(to, address(chunk) + offset, bytes);
   // The witness is read after the bytes: still there, it was there when they were read.
   finish_reads();
-  const std::size_t last = (offset + std::max<std::size_t>(bytes, 1) - 1) / page_bytes_;
-  for (std::size_t page = offset / page_bytes_; page <= last; ++page) {
+  for (std::size_t page = offset / page_bytes_; page < pages_until(offset + bytes); ++page) {
     if (!look(chunk, page)) return false;
   }
   return true;

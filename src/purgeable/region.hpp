@@ -133,6 +133,10 @@ class region final : public purgeable {
  private:
   using note = std::atomic<std::uint16_t>;
 
+  // OS pages that the first so many bytes of a chunk are in.
+  [[nodiscard]] std::size_t pages_until(std::size_t bytes) const noexcept {
+    return (bytes + page_bytes_ - 1) / page_bytes_;
+  }
   [[nodiscard]] note* notes_of(std::uint32_t chunk) const noexcept { return notes_ + chunk * pages_; }
 
   [[nodiscard]] presence add_pin_slow(std::uint32_t chunk, std::size_t offset, std::size_t bytes,

@@ -202,6 +202,24 @@ TEST_P(purgeable_chunk, is_offered_only_as_far_as_it_was_asked) {
   EXPECT_EQ(read(3 * page, 8), presence::lost);
 }
 
+TEST_P(purgeable_chunk, can_be_asked_for_no_bytes) {
+  ASSERT_EQ(region->offer(chunk, 0), offer_status::offered);
+  EXPECT_EQ(region->state(chunk).offered_bytes, page);
+  purge(*region, chunk, chunk_bytes);
+  // Also where the chunk ends, behind which there is another.
+  const std::uint32_t next = region->allocate();
+  ASSERT_EQ(next, chunk + 1);
+  for (const std::size_t offset : {std::size_t{0}, page, chunk_bytes}) {
+    EXPECT_EQ(region->pin(chunk, offset, 0), presence::present);
+    region->unpin(chunk);
+    EXPECT_EQ(read(offset, 0), presence::present);
+  }
+  region->free(chunk);
+  region->free(next);
+  const purgeable_stats stats = region->stats();
+  EXPECT_EQ(stats.offered_chunks + stats.offered_bytes + stats.chunks, 0U);
+}
+
 TEST_P(purgeable_chunk, freed_while_pinned_stays_for_its_pins_and_takes_no_more) {
   ASSERT_EQ(region->offer(chunk, chunk_bytes), offer_status::offered);
   ASSERT_EQ(region->pin(chunk, 0, chunk_bytes), presence::present);
