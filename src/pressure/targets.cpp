@@ -131,7 +131,8 @@ void targets::gave(std::uint64_t bytes, std::uint64_t now_ns) noexcept {
   next_notice_ns_ = now_ns + backoff_ns_;
 }
 
-pacing::pacing(double cost_max) noexcept : cost_factor_(static_cast<std::uint64_t>(1 / std::max(cost_max, 1e-6))) {}
+pacing::pacing(double cost_max) noexcept
+    : cost_factor_(static_cast<std::uint64_t>(1 / std::max(cost_max, 1e-6) + 0.5)) {}
 
 std::uint64_t pacing::time_to_use_ns(std::uint64_t bytes) noexcept {
   const std::uint64_t time_ms = bytes / use_bytes_per_ms;
