@@ -151,11 +151,13 @@ struct page_view {
   char fill[33] = {};            // if asked for: how full each 1/32 of it is, see docs/snapshot.md
 };
 
+// How to visit pages.
 struct page_visit {
   std::size_t pages_max = 256;  // at a time
   bool draw = false;            // fill in `fill`: costs a walk over the holes of the page
 };
 
+// Is told of a page. Must not use the heap.
 using page_visitor = void (*)(void* context, const page_view& page) noexcept;
 
 // Visits pages of the heap, a few at a time: from a cursor on that is 0 at first, and returns the cursor to go on from,

@@ -17,6 +17,7 @@
 
 #include "server/feed.hpp"
 #include "server/http_metrics.hpp"
+#include "server/http_pages.hpp"
 #include "server/http_snapshot.hpp"
 #include "server/server_state.hpp"
 
@@ -212,6 +213,7 @@ int http_server::serve(mg_connection* to) {
     const bool ready = state_.serving.load() && state_.accepting.load();
     return answer(to, ready ? 200 : 503, text, ready ? "ready\n" : "not accepting connections\n");
   }
+  if (const http_page* page = find_http_page(path); page != nullptr) return answer(to, 200, page->type, page->body());
   return serve_data(to, request.local_uri);
 }
 
