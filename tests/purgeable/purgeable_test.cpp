@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <setjmp.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -317,7 +318,10 @@ TEST_P(purgeable_chunk, of_zeros_can_be_pinned_after_a_sweep_found_it_purged) {
 }
 
 TEST(purgeable_region, of_many_gigabytes_costs_address_space_only) {
-  if (sizeof(void*) < 8 || sanitized) GTEST_SKIP() << "too little address space";
+  rlimit address_space{};
+  ASSERT_EQ(getrlimit(RLIMIT_AS, &address_space), 0);
+  const bool limited = sizeof(void*) < 8 || address_space.rlim_cur != RLIM_INFINITY;
+  if (limited || sanitized) GTEST_SKIP() << "too little address space";
   constexpr std::size_t chunks = std::size_t{1} << 20;
   const auto region = make_region(chunk_bytes, chunks);  // 64 GiB
   ASSERT_NE(region, nullptr);
