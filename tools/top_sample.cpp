@@ -169,6 +169,17 @@ server_view view_of(const server_sample* before, const server_sample& now) {
   v.moved_blocks = r.rate({"moves.blocks_moved"});
   v.moved_bytes_ever = r.sum({"moves.bytes_moved"});
   v.moved_per_allocated = quotient(v.moved_bytes_ever, r.sum({"moves.allocated_bytes"}));
+  if (r.sum({"purgeable_limit"}).value_or(0) > 0) {
+    v.cold_items = r.sum({"cold_items"});
+    v.cold_offered_bytes = r.sum({"purgeable_offered"});
+    v.cold_hits = r.rate({"cold_hits"});
+    v.cold_demotions = r.rate({"cold_demotions"});
+    v.cold_lost = r.rate({"cold_lost"});
+  }
+  v.pressure_target = r.sum({"pressure_target"});
+  v.pressure_deficit = r.sum({"pressure_deficit"});
+  v.pressure_available_bytes = r.sum({"pressure_available"});
+  v.pressure_given_bytes = r.rate({"pressure_given"});
   v.connections = r.sum({"curr_connections"});
   v.connections_max = r.sum({"max_connections"});
   v.threads = r.sum({"threads"});
@@ -214,6 +225,15 @@ nlohmann::ordered_json json_of(const server_view& v) {
   put("moved_blocks_per_s", v.moved_blocks);
   put("moved_bytes", v.moved_bytes_ever);
   put("moved_bytes_per_allocated_byte", v.moved_per_allocated);
+  put("cold_items", v.cold_items);
+  put("cold_offered_bytes", v.cold_offered_bytes);
+  put("cold_hits_per_s", v.cold_hits);
+  put("cold_demotions_per_s", v.cold_demotions);
+  put("cold_lost_per_s", v.cold_lost);
+  put("pressure_target_bytes", v.pressure_target);
+  put("pressure_deficit_bytes", v.pressure_deficit);
+  put("pressure_available_bytes", v.pressure_available_bytes);
+  put("pressure_given_bytes_per_s", v.pressure_given_bytes);
   put("connections", v.connections);
   put("connections_max", v.connections_max);
   put("threads", v.threads);

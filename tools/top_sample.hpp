@@ -62,6 +62,8 @@ struct server_view {
   std::optional<double> evictions, evictions_ever, expirations, refused;
   std::optional<double> moved_bytes, moved_blocks, moved_bytes_ever, moved_per_allocated;
   std::optional<double> connections, connections_max, threads, received_bytes, sent_bytes, cpu;
+  std::optional<double> cold_items, cold_offered_bytes, cold_hits, cold_demotions, cold_lost;               // cold tier
+  std::optional<double> pressure_target, pressure_deficit, pressure_available_bytes, pressure_given_bytes;  // followed
   std::vector<size_class> sizes;
 };
 

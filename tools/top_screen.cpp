@@ -66,13 +66,26 @@ void add_memory(const server_view& v, screen_size size, std::vector<std::string>
   }
 }
 
+std::string moves(const server_view& v) {
+  return "moves        " + byte_rate(v.moved_bytes) + ", " + rate(v.moved_blocks) + " blocks; ever " +
+         bytes(v.moved_bytes_ever) +
+         (v.moved_per_allocated ? format(", %.3f a byte allocated", *v.moved_per_allocated) : "");
+}
+
 void add_moves(const server_view& v, std::vector<std::string>& out) {
   out.push_back("evictions    " + rate(v.evictions) + ", " + amount(v.evictions_ever) + " ever; expired " +
                 rate(v.expirations) + "; refused " + rate(v.refused));
-  if (!v.moved_bytes_ever) return;
-  out.push_back("moves        " + byte_rate(v.moved_bytes) + ", " + rate(v.moved_blocks) + " blocks; ever " +
-                bytes(v.moved_bytes_ever) +
-                (v.moved_per_allocated ? format(", %.3f a byte allocated", *v.moved_per_allocated) : ""));
+  if (v.moved_bytes_ever) out.push_back(moves(v));
+  if (v.cold_items) {
+    out.push_back("cold tier    " + amount(v.cold_items) + " items, " + bytes(v.cold_offered_bytes) +
+                  " offered; hits " + rate(v.cold_hits) + ", demoted " + rate(v.cold_demotions) + ", lost " +
+                  rate(v.cold_lost));
+  }
+  if (v.pressure_target) {
+    out.push_back("pressure     target " + bytes(v.pressure_target) + ", deficit " + bytes(v.pressure_deficit) +
+                  "; available " + bytes(v.pressure_available_bytes) + "; given back " +
+                  byte_rate(v.pressure_given_bytes));
+  }
 }
 
 void add_sizes(const server_view& v, screen_size size, std::size_t rows, std::vector<std::string>& out) {

@@ -64,6 +64,19 @@ TEST(top, what_a_server_does_not_have_is_absent) {
   EXPECT_EQ(json_of(v)["items"], nullptr);
 }
 
+TEST(top, a_cold_tier_and_pressure_are_shown_where_they_are) {
+  server_sample s = sample(1, 1, 1, 1);
+  s.values["purgeable_limit"] = 1 << 20;
+  s.values["cold_items"] = 77;
+  s.values["pressure_target"] = 4096;
+  std::string text;
+  for (const std::string& line : screen_of(view_of(nullptr, s), "there", {120, 40}, "")) text += line + "\n";
+  EXPECT_NE(text.find("cold tier    77 items"), std::string::npos) << text;
+  EXPECT_NE(text.find("pressure     target 4.00 KiB"), std::string::npos) << text;
+  s.values["purgeable_limit"] = 0;
+  EXPECT_FALSE(view_of(nullptr, s).cold_items);
+}
+
 TEST(top, every_screen_fits_and_keeps_the_notice) {
   const server_sample a = sample(10, 100, 10, 5);
   server_view v = view_of(&a, sample(12, 1e12, 3e9, 2e7));
