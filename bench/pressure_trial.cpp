@@ -42,10 +42,10 @@ void make_nice(pid_t process, int nice) {
     setpriority(PRIO_PROCESS, static_cast<id_t>(std::strtoul(task.path().filename().c_str(), nullptr, 10)), nice);
 }
 
-// Real-time scheduling is for those whom a limit lets, whatever else root may do.
-bool allow_real_time(bool allowed) {
-  const rlimit priority{allowed ? 1UL : 0UL, allowed ? 1UL : 0UL};
-  return setrlimit(RLIMIT_RTPRIO, &priority) == 0 && prctl(PR_CAPBSET_DROP, CAP_SYS_NICE) == 0;
+// Without the capability and the limit neither root nor anybody gets real-time scheduling.
+bool give_up_real_time() {
+  const rlimit none{0, 0};
+  return setrlimit(RLIMIT_RTPRIO, &none) == 0 && prctl(PR_CAPBSET_DROP, CAP_SYS_NICE) == 0;
 }
 
 // A trial under way. Members are destroyed in reverse: processes before their group.
@@ -101,7 +101,7 @@ bool trial::start_scootd() {
   s.unix_socket = true;
   s.more = cell.arm->options;
   s.folder = setup.folder;
-  s.prepare = [this] { return group->join() && allow_real_time(cell.arm->real_time); };
+  s.prepare = [this] { return group->join() && (cell.arm->real_time || give_up_real_time()); };
   std::string error;
   return start_server(s, scootd, error) || fail(error);
 }
