@@ -11,7 +11,9 @@
 #include <thread>
 #include <vector>
 
+#include "os/purge.hpp"
 #include "scoot/cache.hpp"
+#include "support.hpp"
 
 namespace scoot {
 namespace {
@@ -27,13 +29,15 @@ bool is_value_for(std::string_view key, std::string_view value) {
   return value == value_for(std::string(key), static_cast<unsigned>(std::atoi(number.c_str())));
 }
 
-TEST(cache_threads, read_only_whole_values_of_the_key_they_asked_for) {
-  cache_options options;
-  // Twenty pins can hold a page of 64 KiB each: the least budget leaves room for a store beside them.
-  options.budget_bytes = std::size_t{6} << 20;
-  options.shards = 2;
-  const auto c = cache::create(options);
-  ASSERT_NE(c, nullptr);
+// Four threads do anything to 4000 keys, while `control` does what it likes 300 times a second. Both counts are of what
+// must not happen.
+struct outcome {
+  int wrong = 0, refused = 0;
+};
+
+template <class Control>
+outcome mix(cache& items, const Control& control) {
+  cache* const c = &items;
   std::atomic<int> wrong{0}, refused{0};
   std::atomic<bool> stop{false};
   const auto work = [&](unsigned seed) {
@@ -92,8 +96,7 @@ TEST(cache_threads, read_only_whole_values_of_the_key_they_asked_for) {
   for (unsigned i = 0; i < 4; ++i) threads.emplace_back(work, i);
   std::thread controller([&] {
     for (int i = 0; !stop; ++i) {
-      (void)c->set_budget((i % 2 == 0 ? std::size_t{5} : std::size_t{6}) << 20);
-      if (i % 7 == 0) c->flush();
+      control(i);
       c->for_each([&](const item_view& view) { wrong += !is_value_for(view.key, view.value); });
       (void)c->stats();
       std::this_thread::sleep_for(std::chrono::milliseconds(3));
@@ -102,8 +105,48 @@ TEST(cache_threads, read_only_whole_values_of_the_key_they_asked_for) {
   for (std::thread& t : threads) t.join();
   stop = true;
   controller.join();
-  EXPECT_EQ(wrong, 0);
-  EXPECT_EQ(refused, 0);
+  return {wrong, refused};
+}
+
+TEST(cache_threads, read_only_whole_values_of_the_key_they_asked_for) {
+  cache_options options;
+  // Twenty pins can hold a page of 64 KiB each: the least budget leaves room for a store beside them.
+  options.budget_bytes = std::size_t{6} << 20;
+  options.shards = 2;
+  const auto c = cache::create(options);
+  ASSERT_NE(c, nullptr);
+  const outcome o = mix(*c, [&](int i) {
+    (void)c->set_budget((i % 2 == 0 ? std::size_t{5} : std::size_t{6}) << 20);
+    if (i % 7 == 0) c->flush();
+    if (i % 3 == 0) (void)c->release(std::size_t{1} << 20);
+  });
+  EXPECT_EQ(o.wrong, 0);
+  EXPECT_EQ(o.refused, 0);
+}
+
+// The cold tier besides, a part of which the kernel takes now and then while others read it.
+TEST(cache_threads, read_only_whole_values_of_two_tiers_too) {
+  cache_options options;
+  options.budget_bytes = std::size_t{4} << 20;
+  options.shards = 2;
+  options.purgeable_bytes = std::size_t{8} << 20;
+  options.purgeable_keep_refused = true;
+  const auto c = cache::create(options);
+  ASSERT_NE(c, nullptr);
+  const bool purges = purgeable::support() == purge_support::seen;
+  const outcome o = mix(*c, [&](int i) {
+    if (i % 100 == 99) c->flush();
+    if (!purges || i % 5 != 0) return;
+    purgeable& region = testing::inside(*c).nth(static_cast<unsigned>(i) / 5 % 2).cold()->region();
+    const purgeable_stats s = region.stats();
+    for (std::uint32_t chunk = 0; chunk < s.chunks_max; chunk += 2) {
+      if (region.state(chunk).state == chunk_state::offered) (void)os::reclaim(region.data(chunk), s.chunk_bytes);
+    }
+  });
+  EXPECT_EQ(o.wrong, 0);
+  EXPECT_EQ(o.refused, 0);
+  EXPECT_GT(c->stats().cold.promotions, 100U);
+  testing::verify(*c);
 }
 
 TEST(cache_threads, increments_are_never_lost) {
