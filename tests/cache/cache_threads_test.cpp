@@ -29,14 +29,14 @@ bool is_value_for(std::string_view key, std::string_view value) {
   return value == value_for(std::string(key), static_cast<unsigned>(std::atoi(number.c_str())));
 }
 
-// Four threads do anything to 4000 keys, while `control` does what it likes 300 times a second. Both counts are of what
-// must not happen.
+// Four threads do so many operations on 4000 keys each, while `control` does what it likes 300 times a second. Both
+// counts are of what must not happen.
 struct outcome {
   int wrong = 0, refused = 0;
 };
 
 template <class Control>
-outcome mix(cache& items, const Control& control) {
+outcome mix(cache& items, int operations, const Control& control) {
   cache* const c = &items;
   std::atomic<int> wrong{0}, refused{0};
   std::atomic<bool> stop{false};
@@ -47,7 +47,7 @@ outcome mix(cache& items, const Control& control) {
       return (state >> 8) % below;
     };
     std::vector<pinned_item> pins;
-    for (int i = 0; i < 15000; ++i) {
+    for (int i = 0; i < operations; ++i) {
       const std::string key = "key" + std::to_string(random(4000));
       const auto check = [&](const item_view& view) { wrong += !is_value_for(key, view.value); };
       switch (random(8)) {
@@ -115,7 +115,7 @@ TEST(cache_threads, read_only_whole_values_of_the_key_they_asked_for) {
   options.shards = 2;
   const auto c = cache::create(options);
   ASSERT_NE(c, nullptr);
-  const outcome o = mix(*c, [&](int i) {
+  const outcome o = mix(*c, 15000, [&](int i) {
     (void)c->set_budget((i % 2 == 0 ? std::size_t{5} : std::size_t{6}) << 20);
     if (i % 7 == 0) c->flush();
     if (i % 3 == 0) (void)c->release(std::size_t{1} << 20);
@@ -134,7 +134,7 @@ TEST(cache_threads, read_only_whole_values_of_two_tiers_too) {
   const auto c = cache::create(options);
   ASSERT_NE(c, nullptr);
   const bool purges = purgeable::support() == purge_support::seen;
-  const outcome o = mix(*c, [&](int i) {
+  const outcome o = mix(*c, 6000, [&](int i) {
     if (i % 100 == 99) c->flush();
     if (!purges || i % 5 != 0) return;
     purgeable& region = testing::inside(*c).nth(static_cast<unsigned>(i) / 5 % 2).cold()->region();
