@@ -14,9 +14,11 @@
 namespace scoot::server {
 namespace {
 
-constexpr std::array<std::string_view, 20> names = {
-    "time",   "budget",    "held",    "rss",   "item_bytes", "live_bytes", "items", "gets", "hits",        "sets",
-    "others", "evictions", "expired", "moved", "pause_us",   "pages",      "holes", "idle", "connections", "cpu"};
+constexpr std::array<std::string_view, 28> names = {
+    "time",     "budget",    "held",       "rss",          "item_bytes",  "live_bytes", "items",
+    "gets",     "hits",      "sets",       "others",       "evictions",   "expired",    "moved",
+    "pause_us", "pages",     "holes",      "idle",         "connections", "cpu",        "target",
+    "deficit",  "available", "cold_items", "cold_ceiling", "offered",     "purged",     "cold_hits"};
 
 std::uint64_t others(const cache_stats& c) noexcept { return c.touches + c.deletes + c.increments + c.decrements; }
 
@@ -36,6 +38,10 @@ class number_list {
     list_.append(text, static_cast<std::size_t>(bytes));
   }
   void add(std::uint64_t value) { list_.append(list_.empty() ? "" : ",").append(std::to_string(value)); }
+  void add_if(bool known, double value) {
+    if (known) return add(value);
+    list_.append(",null");
+  }
   [[nodiscard]] std::string text() const { return "[" + list_ + "]"; }
 
  private:
@@ -105,6 +111,15 @@ std::string sampler::take() {
   row.add(std::uint64_t{now.pool.idle_bytes});
   row.add(state_.connections_now.load(std::memory_order_relaxed));
   row.add(rate(use.cpu_us, cpu_us_before_) / 1e6);
+  row.add(std::uint64_t{now.target_bytes});
+  row.add_if(now.follows_pressure, static_cast<double>(now.pressure.deficit_bytes));
+  row.add_if(now.follows_pressure, static_cast<double>(now.pressure.available_bytes));
+  const bool cold = now.cold.ceiling_bytes != 0;
+  row.add_if(cold, static_cast<double>(now.cold.items));
+  row.add_if(cold, static_cast<double>(now.cold.ceiling_bytes));
+  row.add_if(cold, static_cast<double>(now.cold.offered_bytes));
+  row.add_if(cold, rate(now.cold.purged_bytes, before_.cold.purged_bytes));
+  row.add_if(cold, rate(now.cold.hits, before_.cold.hits));
   before_ = now;
   cpu_us_before_ = use.cpu_us;
   time_before_ = time;

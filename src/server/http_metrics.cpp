@@ -165,6 +165,42 @@ void add_moves(const cache_stats& c, families& to) {
       .add(static_cast<double>(c.maintenance_cpu_us) * 1e-6);
 }
 
+void add_cold(const cold_stats& cold, families& to) {
+  to.gauge("scootd_cold_ceiling_bytes", "Ceiling of the cold tier (--purgeable) now; 0: there is none.")
+      .add(cold.ceiling_bytes);
+  to.gauge("scootd_cold_items", "Items in the cold tier; some may have been purged lately.").add(cold.items);
+  to.gauge("scootd_cold_offered_bytes", "Memory that the kernel may take whenever it is short.")
+      .add(cold.offered_bytes);
+  to.counter("scootd_cold_hits_total", "Items asked for that were in the cold tier.").add(cold.hits);
+  to.counter("scootd_cold_promotions_total", "Items copied back from the cold tier.").add(cold.promotions);
+  to.counter("scootd_cold_demotions_total", "Items that went to the cold tier rather than being evicted.")
+      .add(cold.demotions);
+  to.counter("scootd_cold_lost_items_total", "Items lost with memory that the kernel took.").add(cold.lost_items);
+  to.counter("scootd_cold_dropped_items_total", "Items dropped from the cold tier for want of room.")
+      .add(cold.dropped_items);
+  to.counter("scootd_cold_purged_bytes_total", "Memory of the cold tier that the kernel took.").add(cold.purged_bytes);
+}
+
+// All 0 where memory pressure is not followed.
+void add_pressure(const cache_stats& c, families& to) {
+  const pressure_stats& p = c.pressure;
+  to.gauge("scootd_pressure_followed", "1 if memory pressure is followed (--pressure), else 0.")
+      .add(c.follows_pressure ? 1.0 : 0.0);
+  to.gauge("scootd_target_bytes", "What may be held now: the budget, under pressure less.").add(c.target_bytes);
+  to.gauge("scootd_pressure_deficit_bytes", "Memory that ought to be given back now.").add(p.deficit_bytes);
+  to.gauge("scootd_pressure_available_bytes", "Memory free or free at once, of the limit that leaves least.")
+      .add(p.available_bytes);
+  to.gauge("scootd_pressure_headroom_bytes", "Memory to be kept free for others.").add(p.headroom_bytes);
+  to.gauge("scootd_pressure_limit_bytes", "The limit that leaves least: a control group's or the machine's.")
+      .add(p.limit_bytes);
+  to.counter("scootd_pressure_alarms_total", "Alarms of the kernel.").add(p.alarms);
+  to.counter("scootd_pressure_notices_total", "Times that memory was asked back.").add(p.notices);
+  to.counter("scootd_pressure_asked_bytes_total", "Memory asked back.").add(p.asked_bytes);
+  to.counter("scootd_pressure_given_bytes_total", "Memory given back for it.").add(p.given_bytes);
+  to.counter("scootd_pressure_cpu_seconds_total", "Processor time of watching for pressure.")
+      .add(static_cast<double>(p.cpu_ns) * 1e-9);
+}
+
 void add_connections(const server_state& state, unsigned viewers, families& to) {
   const worker_totals totals = state.totals();
   constexpr auto relaxed = std::memory_order_relaxed;
@@ -199,6 +235,8 @@ std::string write_metrics(const server_state& state, unsigned viewers) {
   add_memory(c, to);
   add_items(c, to);
   add_moves(c, to);
+  add_cold(c.cold, to);
+  add_pressure(c, to);
   add_connections(state, viewers, to);
   return to.text();
 }

@@ -175,6 +175,23 @@ class Metrics(HttpTest):
             served[name] = (kind, labels - {"le"})
         self.assertEqual(served, documented_metrics())
 
+    def test_are_those_that_the_dashboard_asks_for(self):
+        with open(os.path.join(ROOT, "docs", "grafana", "scootd.json"), encoding="utf-8") as file:
+            dashboard = json.load(file)
+        asked = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+        asked += [each["expr"] for each in dashboard["annotations"]["list"]]
+        asked += [each["query"] for each in dashboard["templating"]["list"] if each["type"] == "query"]
+        known = documented_metrics()
+        self.assertGreater(len(asked), 20)
+        for expression in asked:
+            names = set(re.findall(r"\b(?:scootd|process)_[a-z_]+", expression))
+            self.assertTrue(names, expression)
+            for name in names:
+                name = name if name in known else re.sub("_bucket$", "", name)
+                self.assertIn(name, known, expression)
+                if "rate(" in expression and known[name][0] == "gauge":
+                    self.fail(f"the rate of a gauge: {expression}")
+
     def test_are_what_stats_says(self):
         server = self.http_server()
         self.fill(server)

@@ -65,7 +65,7 @@ function facts(rows) {
 
 function words_for(i) {
   const page = map.page(i);
-  const kind = kinds[page.kind] ?? "";
+  const kind = kinds[page.kind] ?? "block";
   if (page.content <= content.used) return names[page.content];
   if (page.content === content.shelf) return `${kind}s of ${page.size.toLocaleString("en")} bytes`;
   return page.content === content.large ? `${page.size} large ${kind}s` : `${kind} of ${page.size} pages`;
@@ -243,7 +243,15 @@ function tell(s) {
   $("evictions").textContent = `${count(s.evictions)} evicted, ${count(s.expired)} expired`;
   const [moved, moved_unit] = bytes(s.moved).split(" ");
   put("moved", moved, ` ${moved_unit}`);
+  tell_cold(s);
   $("pause").textContent = s.pause_us > 0 ? `longest pause below ${micros(s.pause_us)}` : "no pause";
+}
+
+// What the kernel may take is no part of the heap's pages: it is told below the map.
+function tell_cold(s) {
+  $("cold").hidden = typeof s.offered !== "number";
+  if ($("cold").hidden) return;
+  $("cold").textContent = `Cold tier: ${count(s.cold_items)} items in ${bytes(s.offered)} offered to the kernel, of ${bytes(s.cold_ceiling)} at most; ${bytes(s.purged)} purged and ${count(s.cold_hits)} hits a second`;
 }
 
 function handle(name, data) {

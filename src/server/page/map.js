@@ -13,6 +13,7 @@ const record_bytes = 16;
 const flash_ms = 900;
 const frame_ms = 40;
 const cell_most = 26; // CSS pixels
+const square_least = 5; // smaller cells are painted as pixels of an image that is then enlarged
 const least_size = 32; // of the colours
 const largest_size = 8192;
 const still = matchMedia("(prefers-reduced-motion: reduce)");
@@ -62,6 +63,8 @@ export class heap_map {
     this.chosen = -1;
     this.flashing = new Map(); // number -> [time, in, out]
     this.timer = 0;
+    this.now = 0;
+    this.image = null;
     this.clear();
     new ResizeObserver(() => this.lay_out()).observe(box);
     canvas.addEventListener("pointermove", (e) => this.choose(this.at(e)));
@@ -102,6 +105,7 @@ export class heap_map {
   take(bytes, quiet) {
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     const now = performance.now();
+    this.now = now;
     const changed = [];
     for (let at = 0; at + record_bytes <= view.byteLength; at += record_bytes) {
       const i = view.getUint32(at, true);
@@ -129,6 +133,7 @@ export class heap_map {
     }
     this.read_colours_once();
     for (const i of changed) this.draw(i);
+    this.show_pixels();
     if (this.flashing.size !== 0 && this.timer === 0) this.fade();
     if (this.chosen >= 0 && changed.includes(this.chosen)) this.on_choose(this.chosen);
   }
@@ -149,8 +154,14 @@ export class heap_map {
       this.columns = Math.floor(room / cell);
     }
     this.cell = cell;
-    this.gap = cell >= 12 * this.scale ? Math.round(2 * this.scale) : cell >= 4 ? 1 : 0;
+    this.gap = cell >= 12 * this.scale ? Math.round(2 * this.scale) : cell > square_least ? 1 : 0;
     const rows = Math.ceil(this.count / this.columns);
+    this.image = null;
+    if (cell - this.gap < square_least) {
+      this.small = new OffscreenCanvas(this.columns, rows);
+      this.image = new ImageData(this.columns, rows);
+      this.pixels = new Uint32Array(this.image.data.buffer);
+    }
     for (const canvas of [this.canvas, this.mark]) {
       canvas.width = this.columns * cell;
       canvas.height = rows * cell;
@@ -166,9 +177,11 @@ export class heap_map {
     this.panel = rgb_of("--panel");
     this.cell_colour = rgb_of("--cell");
     this.idle_colour = rgb_of("--idle");
-    this.flash_in = getComputedStyle(document.documentElement).getPropertyValue("--flash-in");
-    this.flash_out = getComputedStyle(document.documentElement).getPropertyValue("--flash-out");
-    this.mark_colour = css(rgb_of("--mark"));
+    const numbers = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).split(",").map(Number);
+    this.flash_in = numbers("--flash-in");
+    this.flash_out = numbers("--flash-out");
+    this.mark_rgb = rgb_of("--mark");
+    this.mark_colour = css(this.mark_rgb);
   }
 
   // After a change of colours.
@@ -179,6 +192,7 @@ export class heap_map {
     to.fillStyle = css(this.panel);
     to.fillRect(0, 0, this.canvas.width, this.canvas.height);
     for (let i = 0; i < this.count; ++i) this.draw(i);
+    this.show_pixels();
     this.draw_mark();
   }
 
@@ -194,8 +208,40 @@ export class heap_map {
     return pair;
   }
 
+  // How much of a flash is left, 0 to 1, and its colour.
+  flash_of(i) {
+    const flash = this.flashing.get(i);
+    const left = flash === undefined ? 0 : 1 - (this.now - flash[0]) / flash_ms;
+    return left > 0 ? { colour: flash[1] ? this.flash_in : this.flash_out, part: 0.85 * left } : null;
+  }
+
+  draw_pixel(i) {
+    const what = this.content[i];
+    let colour = this.cell_colour;
+    if (what === content.idle) colour = this.idle_colour;
+    if (what > content.idle) colour = mixed(this.cell_colour, this.pair(i).full, 0.2 + (0.8 * this.live[i]) / 255);
+    if (this.pins[i] !== 0) colour = mixed(colour, this.mark_rgb, 0.5);
+    const flash = this.flash_of(i);
+    if (flash !== null) colour = mixed(colour, flash.colour, flash.part);
+    this.pixels[i] = 0xff000000 | (colour[2] << 16) | (colour[1] << 8) | colour[0];
+  }
+
+  show_pixels() {
+    if (!this.image) return;
+    this.small.getContext("2d").putImageData(this.image, 0, 0);
+    const to = this.canvas.getContext("2d", { alpha: false });
+    to.imageSmoothingEnabled = false;
+    to.fillStyle = css(this.panel);
+    to.fillRect(0, 0, this.canvas.width, this.canvas.height);
+    to.drawImage(this.small, 0, 0, this.canvas.width, this.canvas.height);
+  }
+
   draw(i) {
     if (this.columns === undefined) return;
+    if (this.image) {
+      this.draw_pixel(i);
+      return;
+    }
     const to = this.canvas.getContext("2d", { alpha: false });
     const x = (i % this.columns) * this.cell;
     const y = Math.floor(i / this.columns) * this.cell;
@@ -203,10 +249,6 @@ export class heap_map {
     const what = this.content[i];
     if (what <= content.idle) {
       to.fillStyle = css(what === content.idle ? this.idle_colour : this.cell_colour);
-      to.fillRect(x, y, side, side);
-    } else if (side < 5) {
-      const pair = this.pair(i);
-      to.fillStyle = css(mixed(this.cell_colour, pair.full, 0.2 + (0.8 * this.live[i]) / 255));
       to.fillRect(x, y, side, side);
     } else {
       const pair = this.pair(i);
@@ -219,27 +261,27 @@ export class heap_map {
       to.fillStyle = pair.live;
       to.fillRect(x, y + side - live, side, live);
     }
-    if (this.pins[i] !== 0 && side >= 5) {
+    if (this.pins[i] !== 0) {
       const dot = Math.max(2, Math.round(side / 4));
       to.fillStyle = this.mark_colour;
       to.fillRect(x + side - dot - 1, y + 1, dot, dot);
     }
-    const flash = this.flashing.get(i);
-    if (flash === undefined) return;
-    const left = 1 - (performance.now() - flash[0]) / flash_ms;
-    if (left <= 0) return;
-    to.fillStyle = `rgba(${flash[1] ? this.flash_in : this.flash_out},${(0.85 * left).toFixed(3)})`;
+    const flash = this.flash_of(i);
+    if (flash === null) return;
+    to.fillStyle = `rgba(${flash.colour},${flash.part.toFixed(3)})`;
     to.fillRect(x, y, side, side);
   }
 
   fade() {
-    const now = performance.now();
+    this.now = performance.now();
+    const steady = still.matches;
     for (const [i, flash] of this.flashing) {
-      const over = now - flash[0] >= flash_ms;
+      const over = this.now - flash[0] >= flash_ms;
       if (over) this.flashing.delete(i);
-      if (over || !still.matches) this.draw(i);
+      if (over || !steady) this.draw(i);
     }
-    this.timer = this.flashing.size === 0 ? 0 : setTimeout(() => requestAnimationFrame(() => this.fade()), still.matches ? 300 : frame_ms);
+    this.show_pixels();
+    this.timer = this.flashing.size === 0 ? 0 : setTimeout(() => requestAnimationFrame(() => this.fade()), steady ? 300 : frame_ms);
   }
 
   // ---- choosing a page

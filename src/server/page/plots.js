@@ -21,7 +21,9 @@ const wanted = [
   { title: "Longest pause by moves", write: micros, log: true, series: [["within a second, at most", (s) => (s.pause_us > 0 ? s.pause_us : null)]] },
   { title: "Items gone a second", write: count, series: [["evicted", (s) => s.evictions], ["expired", (s) => s.expired]] },
   { title: "Pressure", needs: "deficit", write: (v) => bytes(v), axis: (v) => bytes(v, 2), fill: true,
-    series: [["to give back now", (s) => s.deficit], ["offered", (s) => s.offered], ["purged a second", (s) => s.purged]] },
+    series: [["to give back now", (s) => s.deficit], ["target", (s) => s.target], ["available", (s) => s.available]] },
+  { title: "Cold tier", needs: "offered", write: (v) => bytes(v), axis: (v) => bytes(v, 2), fill: true,
+    series: [["offered to the kernel", (s) => s.offered], ["purged a second", (s) => s.purged]] },
 ];
 
 export class plots {
@@ -49,6 +51,11 @@ export class plots {
     return [this.samples.map((s) => s.time), ...want.series.map(([, value]) => this.samples.map((s) => value(s)))];
   }
 
+  // Whether there is such a thing in this server.
+  needed(want) {
+    return typeof this.samples[this.samples.length - 1]?.[want.needs] === "number";
+  }
+
   // Anew, with the colours as they are.
   build() {
     for (const one of this.drawn) one.plot.destroy();
@@ -56,7 +63,7 @@ export class plots {
     const style = getComputedStyle(document.documentElement);
     const colour = (name) => style.getPropertyValue(name).trim();
     this.drawn = wanted
-      .filter((want) => want.needs === undefined || (this.samples.length !== 0 && want.needs in this.samples[0]))
+      .filter((want) => want.needs === undefined || this.needed(want))
       .map((want) => this.build_one(want, colour));
     this.refresh();
   }
@@ -96,8 +103,8 @@ export class plots {
             : { range: (_, least, most) => (want.range ? want.range(least ?? 0) : [0, Math.max(most ?? 0, 1) * 1.08]) },
         },
         axes: [
-          { ...axis, space: 70, values: (_, at) => at.map((t) => ago(t - this.samples[this.samples.length - 1].time)) },
-          { ...axis, size: 62, space: 30, values: (_, at) => at.map((v) => (v === null ? "" : (want.axis ?? want.write)(v))) },
+          { ...axis, space: 70, size: 26, values: (_, at) => at.map((t) => ago(t - this.samples[this.samples.length - 1].time)) },
+          { ...axis, grid: want.log ? { show: false } : axis.grid, size: 62, space: 30, values: (_, at) => at.map((v) => (v === null ? "" : (want.axis ?? want.write)(v))) },
         ],
         series: [
           {},
