@@ -244,7 +244,7 @@ function tell(s) {
   const [moved, moved_unit] = bytes(s.moved).split(" ");
   put("moved", moved, ` ${moved_unit}`);
   tell_cold(s);
-  $("pause").textContent = s.pause_us > 0 ? `longest pause below ${micros(s.pause_us)}` : "no pause";
+  $("pause").textContent = s.pause_us > 0 ? `pauses below ${micros(s.pause_us)}` : "no pause";
 }
 
 // What the kernel may take is no part of the heap's pages: it is told below the map.
