@@ -28,9 +28,6 @@ std::string text_of(const std::map<std::string, std::string>& settings, const st
   return found == settings.end() || found->second.empty() ? "(unset)" : found->second;
 }
 
-// Secrets stay out of the log.
-bool is_secret(std::string_view name) noexcept { return name.find("token") != std::string_view::npos; }
-
 }  // namespace
 
 reloader::reloader(server_state& state, credentials& users, const parsed_options& running,
@@ -96,11 +93,7 @@ bool reloader::reload() {
     return false;
   }
   for (const auto& [name, text] : changed) {
-    if (is_secret(name)) {
-      spdlog::info("reload: {} is changed", name);
-    } else {
-      spdlog::info("reload: {} is {}, was {}", name, text, text_of(running_, name));
-    }
+    spdlog::info("reload: {} is {}, was {}", name, text, text_of(running_, name));
     const auto now = read.settings.find(name);
     if (now == read.settings.end()) {
       running_.erase(name);
@@ -109,11 +102,7 @@ bool reloader::reload() {
     }
   }
   for (const auto& [name, text] : fixed) {
-    if (is_secret(name)) {
-      spdlog::warn("reload: {} differs, which needs a restart", name);
-    } else {
-      spdlog::warn("reload: {} stays {}: {} needs a restart", name, text_of(running_, name), text);
-    }
+    spdlog::warn("reload: {} stays {}: {} needs a restart", name, text_of(running_, name), text);
   }
   spdlog::info("reload: done, {} changed, {} need a restart", changed.size(), fixed.size());
   return true;

@@ -8,6 +8,7 @@
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -243,6 +244,9 @@ void allow_some(filter& calls, bool enforced) {
   for (const unsigned long request : {FIONBIO + 0UL, FIONREAD + 0UL, TCGETS + 0UL, pagemap_scan}) {
     calls.allow_if(SCMP_SYS(ioctl), SCMP_A1(SCMP_CMP_EQ, request));
   }
+  // FIFOs, of --pressure=fifo:PATH.
+  calls.allow_if(SCMP_SYS(mknod), SCMP_A1(SCMP_CMP_MASKED_EQ, S_IFMT, S_IFIFO));
+  calls.allow_if(SCMP_SYS(mknodat), SCMP_A2(SCMP_CMP_MASKED_EQ, S_IFMT, S_IFIFO));
   constexpr int pr_set_vma = 0x53564d41;  // names of mappings, by the C library
   for (const int what : {PR_SET_NAME, PR_GET_NAME, PR_SET_TIMERSLACK, PR_GET_DUMPABLE, pr_set_vma}) {
     calls.allow_if(SCMP_SYS(prctl), SCMP_A0(SCMP_CMP_EQ, static_cast<scmp_datum_t>(what)));

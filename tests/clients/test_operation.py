@@ -329,7 +329,7 @@ class DocumentationTest(OperationTest):
         alerts = guide[guide.index("## Alerts") : guide.index("## Changing things")]
         named = {name for name in re.findall(r"`([a-z]+(?:_[a-z]+)+)`", alerts)}
         self.assertGreater(len(named), 15)
-        server = self.server()
+        server = self.server("--pressure=headroom")
         with server.connect() as client:
             known = {*client.stats(), *client.stats("heap"), *client.stats("moves"), *client.stats("settings")}
         self.assertEqual(named - known, set())

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdlib>
 #include <string>
 #include <thread>
 
@@ -77,6 +78,11 @@ TEST(sandbox, lets_the_work_of_a_server_pass) {
     if (open("/proc/meminfo", O_RDONLY) < 0) return 3;
     void* const memory = mmap(nullptr, 1 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED || madvise(memory, 1 << 20, MADV_DONTNEED) != 0) return 4;
+    char name[] = "/tmp/scoot-sandbox-XXXXXX";
+    close(mkstemp(name));
+    unlink(name);
+    if (mkfifo(name, 0600) != 0 || unlink(name) != 0) return 6;
+    if (!fails_with_eperm(mknod(name, S_IFCHR | 0600, 0))) return 7;
     if (syscall(SYS_io_uring_setup, 0, nullptr) == -1 && errno == EPERM)
       return 5;  // wrong otherwise, but not forbidden
     return 0;
