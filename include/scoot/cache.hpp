@@ -46,9 +46,9 @@ struct cache_options {
   bool evict = true;                                  // false: a full cache refuses to store (no_memory)
   bool maintenance_thread = true;  // false: the program calls maintain() itself, a few times a second
   // A second, cold tier in memory that the kernel may take back whenever it is short (see purgeable.hpp): what is
-  // evicted goes there, up to so many bytes, and comes back when it is asked for. Not part of the budget, but for about
-  // 10 bytes an item. 0: none; purgeable_auto: half of the memory that nobody needs, as that changes. There is none
-  // either where the kernel takes no such memory, or if evict is false.
+  // evicted goes there, up to so many bytes, is read from there, and comes back when it is asked for again. Not part of
+  // the budget, but for about 10 bytes an item. 0: none; purgeable_auto: half of the memory that nobody needs, as that
+  // changes. There is none either where the kernel takes no such memory, or if evict is false.
   std::size_t purgeable_bytes = 0;
   // Watch the memory of the machine and its control groups (see pressure.hpp), and give way when it gets short: waste
   // first, then items, while what the budget allows follows the monitor's target. Of `pressure` the callbacks and the

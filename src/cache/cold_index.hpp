@@ -2,8 +2,8 @@
 //
 // cold_index: a shard's table from key hash to the place of a cold item, which never touches the items.
 //
-//     entry   63        32 31         0        bucket: 8 entries, one cache line; 0: the entry is empty
-//            | 32 of hash |   place   |        place: where in the cold tier's log; see cold_tier.hpp
+//     entry   63   62        32 31         0   bucket: 8 entries, one cache line; 0: the entry is empty
+//            | used | 31 of hash |   place   |  place: where in the cold tier's log; see cold_tier.hpp
 //
 // Cold items may be gone at any time, so unlike the index of the hot items this one must grow without their keys: the
 // hash it stores says which bucket an entry belongs to, whatever their number up to 2^24. Linear hashing (W. Litwin,
@@ -39,8 +39,13 @@ class cold_index {
   [[nodiscard]] bool start() noexcept;
 
   [[nodiscard]] static std::uint32_t hash_of(name n) noexcept {
-    return n.place | std::uint32_t{n.tag} << name::place_bits;  // of the tag the lower half
+    return (n.place | std::uint32_t{n.tag} << name::place_bits) & hash_mask;  // of the tag the lower 7 bits
   }
+  [[nodiscard]] static std::uint32_t hash_of(entry e) noexcept {
+    return static_cast<std::uint32_t>(e >> 32) & hash_mask;
+  }
+  // Whether the item was read since it came.
+  static constexpr entry used_bit = entry{1} << 63;
   [[nodiscard]] static std::uint32_t place_of(entry e) noexcept { return static_cast<std::uint32_t>(e); }
 
   // The entry of that hash for which accept(place) is true, or null. accept may not change the table.
@@ -48,7 +53,7 @@ class cold_index {
   [[nodiscard]] entry* find(std::uint32_t hash, Accept&& accept) noexcept {
     for (const std::size_t position : {position_of(hash), position_of(other(hash))}) {
       for (entry& e : nth(position).entries) {
-        if (e >> 32 == hash && e != 0 && accept(place_of(e))) return &e;
+        if (hash_of(e) == hash && e != 0 && accept(place_of(e))) return &e;
       }
     }
     return nullptr;
@@ -116,7 +121,7 @@ class cold_index {
     if (buckets_ == (mask_high_ >> 1) + 1) mask_high_ >>= 1;
     for (const entry e : leaving.entries) {
       if (e == 0 || bury(place_of(e))) continue;
-      const auto hash = static_cast<std::uint32_t>(e >> 32);
+      const std::uint32_t hash = hash_of(e);
       entry* to = nullptr;
       for (const std::size_t position : {position_of(hash), position_of(other(hash))}) {
         for (entry& there : nth(position).entries) {
@@ -149,12 +154,13 @@ class cold_index {
   void for_each(Visit&& visit) noexcept {
     for (std::size_t at = 0; at < buckets_; ++at) {
       for (const entry e : nth(at).entries) {
-        if (e != 0) visit(static_cast<std::uint32_t>(e >> 32), place_of(e), belongs(e, at));
+        if (e != 0) visit(hash_of(e), place_of(e), belongs(e, at));
       }
     }
   }
 
  private:
+  static constexpr std::uint32_t hash_mask = 0x7fffffff;
   static constexpr std::size_t segment_buckets = 64;
   static constexpr std::size_t directory_entries = 512;
   static constexpr std::size_t buckets_max = std::size_t{1} << name::place_bits;
@@ -180,14 +186,14 @@ class cold_index {
   // The hash that chooses the second bucket: its low bits depend on all bits of the first.
   [[nodiscard]] static std::uint32_t other(std::uint32_t hash) noexcept {
     const std::uint32_t mixed = hash * 0x9e3779b1u;
-    return mixed >> 16 | mixed << 16;
+    return (mixed >> 16 | mixed << 16) & hash_mask;
   }
   [[nodiscard]] std::size_t position_of(std::uint32_t hash) const noexcept {
     const std::size_t high = hash & mask_high_;
     return high < buckets_ ? high : high & (mask_high_ >> 1);
   }
   [[nodiscard]] bool belongs(entry e, std::size_t position) const noexcept {
-    const auto hash = static_cast<std::uint32_t>(e >> 32);
+    const std::uint32_t hash = hash_of(e);
     return position_of(hash) == position || position_of(other(hash)) == position;
   }
   [[nodiscard]] bucket& nth(std::size_t position) const noexcept {
@@ -197,7 +203,7 @@ class cold_index {
         ->buckets[position % segment_buckets];
   }
   [[nodiscard]] bucket* other_bucket(entry e, const bucket* not_this) const noexcept {
-    const auto hash = static_cast<std::uint32_t>(e >> 32);
+    const std::uint32_t hash = hash_of(e);
     bucket* const first = &nth(position_of(hash));
     return first != not_this ? first : &nth(position_of(other(hash)));
   }

@@ -151,12 +151,13 @@ cold_tier::found cold_tier::find(std::string_view key, name n) noexcept {
     const item it = peek(place, key.size(), bytes);
     if (!it) return gone = true;  // it is of no use to anybody
     if (it.key_bytes() != key.size() || it.key() != key) return false;
-    f = {0, it.bytes(), it.expires_at()};
+    f = {0, it.bytes(), it.expires_at(), false};
     return true;
   });
   if (e == nullptr) return {};
   if (!gone) {
     f.entry = *e;
+    f.used = (*e & cold_index::used_bit) != 0;
     return f;
   }
   const std::uint32_t place = cold_index::place_of(*e);
@@ -165,9 +166,15 @@ cold_tier::found cold_tier::find(std::string_view key, name n) noexcept {
   return find(key, n);
 }
 
+// The entry of what was found, if it still means that.
+cold_index::entry* cold_tier::find_again(const found& f) noexcept {
+  const std::uint32_t place = cold_index::place_of(f.entry);
+  return index_.find(cold_index::hash_of(f.entry), [&](std::uint32_t p) { return p == place; });
+}
+
 bool cold_tier::copy(const found& f, std::string_view key, void* to) noexcept {
   const std::uint32_t place = cold_index::place_of(f.entry);
-  auto* e = index_.find(static_cast<std::uint32_t>(f.entry >> 32), [&](std::uint32_t p) { return p == place; });
+  cold_index::entry* const e = find_again(f);
   if (e == nullptr || dead(place)) return false;
   if (f.bytes <= room_of(place) && read(place, f.bytes, to)) {
     const item it(to);
@@ -178,11 +185,15 @@ bool cold_tier::copy(const found& f, std::string_view key, void* to) noexcept {
   return false;
 }
 
+void cold_tier::note_used(const found& f) noexcept {
+  if (cold_index::entry* const e = find_again(f)) *e |= cold_index::used_bit;
+}
+
 void cold_tier::erase(const found& f) noexcept {
-  const std::uint32_t place = cold_index::place_of(f.entry);
-  auto* e = index_.find(static_cast<std::uint32_t>(f.entry >> 32), [&](std::uint32_t p) { return p == place; });
+  cold_index::entry* const e = find_again(f);
   if (e == nullptr) return;
   *e = 0;
+  const std::uint32_t place = cold_index::place_of(f.entry);
   if (!bury(place)) forget(place);
 }
 

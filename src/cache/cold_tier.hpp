@@ -8,9 +8,9 @@
 //
 // Items come in the order in which they were evicted, so chunks are as old as what is in them. A full buffer is copied
 // to a fresh chunk and offered at once: memory that was offered before keeps its age in the kernel's lists. Nothing is
-// ever changed in a chunk. An item that is wanted again is copied out and its entry erased; at the ceiling the oldest
-// chunk is dropped, with all that nobody asked for since. A key is in one tier only: whoever makes a hot item of it
-// erases it here.
+// ever changed in a chunk. An item that is wanted again is copied out, the first time to be shown, then to be hot, and
+// its entry erased; at the ceiling the oldest chunk is dropped, with all that is left in it. A key is in one tier only:
+// whoever makes a hot item of it erases it here.
 //
 // Reading leaves an OS page young in the kernel's eyes, so that it would rather purge others: the unread, which are
 // still wanted, before those whose items were just copied out. So chunks that were read are offered again, in steps;
@@ -65,12 +65,16 @@ class cold_tier {
     cold_index::entry entry = 0;
     std::size_t bytes = 0;  // of the item
     std::uint32_t expires_at = expires_never;
+    bool used = false;  // note_used() was called of it
     [[nodiscard]] explicit operator bool() const noexcept { return entry != 0; }
   };
   [[nodiscard]] found find(std::string_view key, name n) noexcept;
 
   // Copies the item that was found to `to`, which has room for its bytes. False: it is gone since, and `to` undefined.
   [[nodiscard]] bool copy(const found& f, std::string_view key, void* to) noexcept;
+
+  // Notes that what was found was read, if it is still there.
+  void note_used(const found& f) noexcept;
 
   // Removes what was found, if it is still there.
   void erase(const found& f) noexcept;
@@ -135,6 +139,7 @@ class cold_tier {
   [[nodiscard]] std::uint64_t bit_of(std::size_t offset) const noexcept {
     return std::uint64_t{1} << (offset * 64 / options_.chunk_bytes);
   }
+  [[nodiscard]] cold_index::entry* find_again(const found& f) noexcept;
   [[nodiscard]] bool dead(std::uint32_t place) const noexcept;
   [[nodiscard]] bool bury(std::uint32_t place) noexcept;
   void forget(std::uint32_t place) noexcept;

@@ -191,6 +191,8 @@ class shard {
   [[nodiscard]] progress install(const hashed_key& k, item it) noexcept;
   [[nodiscard]] bool add_new(const hashed_key& k, item it) noexcept;
   [[nodiscard]] progress recall(const hashed_key& k, slot& s) noexcept;
+  [[nodiscard]] progress visit_cold(const hashed_key& k, const read_options& options, visitor visit, void* context,
+                                    cache_status& status) noexcept;
   [[nodiscard]] progress find_or_recall(const hashed_key& k, slot& s) noexcept;
   bool remove_cold(const hashed_key& k) noexcept;
   void take_over(slot s, item it) noexcept;

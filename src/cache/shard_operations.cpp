@@ -23,7 +23,13 @@ progress shard::get(const hashed_key& k, const read_options& options, visitor vi
   const bool may_pin = options.pinned != nullptr && pins_.reserve();
   status = cache_status::not_found;
   slot s = find_to_read(k);
-  if (!s && cold_ != nullptr && recall(k, s) == progress::more_room) return progress::more_room;
+  if (!s && cold_ != nullptr) [[unlikely]] {
+    if (!options.touch && !options.cas && visit_cold(k, options, visit, context, status) == progress::more_room) {
+      return progress::more_room;
+    }
+    if (status == cache_status::ok) return progress::finished;
+    if (recall(k, s) == progress::more_room) return progress::more_room;
+  }
   if (s && (options.touch || options.cas)) {
     const item_fields has = s.get().fields();
     const item_fields add{false, options.touch && *options.touch != expires_never && !has.expiry,
@@ -85,6 +91,7 @@ progress shard::recall(const hashed_key& k, slot& s) noexcept {
   }
   item it(block);
   it.set_uses(0);
+  if (f.used) it.set_read(true);
   if (!add_new(k, it)) {
     heap_->free(block);
     return out_of_memory(0);
@@ -94,6 +101,31 @@ progress shard::recall(const hashed_key& k, slot& s) noexcept {
   ++cold_->counts().promotions;
   if (!lists_.reserve(3)) return out_of_memory(name_lists::names_per_chunk * 5);  // as callers have it
   s = find(k);
+  return progress::finished;
+}
+
+// The first plain read of a cold item shows a copy, and leaves it where it is: most are not read again soon, and would
+// only push others out of the hot tier and the log. status stays as it is if there is nothing to be shown.
+progress shard::visit_cold(const hashed_key& k, const read_options& options, visitor visit, void* context,
+                           cache_status& status) noexcept {
+  const cold_tier::found f = cold_->find(k.key, k.called);
+  if (!f || f.used || (f.expires_at != expires_never && f.expires_at <= options_.time->now())) {
+    return progress::finished;
+  }
+  if (options.pinned != nullptr && f.bytes >= options.pin_bytes_min) return progress::finished;
+  void* const block = allocate(f.bytes);
+  if (block == nullptr) return progress::more_room;
+  if (cold_->copy(f, k.key, block)) {
+    cold_->note_used(f);
+    ++cold_->counts().hits;
+    ++counts_.gets;
+    ++counts_.get_hits;
+    item_view view = item(block).view();
+    view.cas = 0;
+    visit(context, view);
+    status = cache_status::ok;
+  }
+  retire(block);
   return progress::finished;
 }
 

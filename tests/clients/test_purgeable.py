@@ -58,7 +58,7 @@ class PurgeableTest(harness.ServerTest):
             print(f"{hits} of {len(range(0, count, 7))} read back; {lazy_free_bytes(server.pid) / MIB:.0f} MiB offered")
             if int(client.stats()["cold_lost"]) == 0:
                 self.assertGreaterEqual(hits, count // 7 * 99 // 100)
-            self.assertGreater(int(client.stats()["cold_promotions"]), 1000)
+            self.assertGreater(int(client.stats()["cold_hits"]), 1000)
             self.assertEqual(client.request("flush_all"), b"OK")
             self.assertEqual(client.stats()["cold_items"], "0")
             self.assertIsNone(client.get(b"key:0"))
