@@ -220,11 +220,12 @@ struct cache_stats {
   std::uint64_t increments = 0, increment_hits = 0, decrements = 0, decrement_hits = 0;
   std::uint64_t cas_hits = 0, cas_badval = 0, cas_misses = 0;
   std::uint64_t flushes = 0;
-  std::uint64_t evictions = 0;       // live items removed to make room
-  std::uint64_t evicted_unread = 0;  // of those, never read
-  std::uint64_t expired = 0;         // items removed by the timing wheel
-  std::uint64_t reclaimed = 0;       // expired items removed on the way of another operation
-  std::uint64_t expired_unread = 0;  // of expired and reclaimed, never read
+  std::uint64_t evictions = 0;         // live items removed to make room
+  std::uint64_t evicted_unread = 0;    // of those, never read
+  std::uint64_t evicted_expiring = 0;  // of those, with an expiry
+  std::uint64_t expired = 0;           // items removed by the timing wheel
+  std::uint64_t reclaimed = 0;         // expired items removed on the way of another operation
+  std::uint64_t expired_unread = 0;    // of expired and reclaimed, never read
   std::uint64_t store_too_large = 0, store_no_memory = 0;
   std::size_t pinned_items = 0;
   cold_stats cold;
@@ -274,6 +275,7 @@ class SCOOT_EXPORT pending_item {
   [[nodiscard]] explicit operator bool() const noexcept { return cache_ != nullptr; }
   [[nodiscard]] char* value() const noexcept { return value_; }                    // where to write it
   [[nodiscard]] std::size_t value_bytes() const noexcept { return value_bytes_; }  // that were reserved
+  [[nodiscard]] std::string_view key() const noexcept;  // valid as long as the item is pending
   void reset() noexcept;
 
  private:
@@ -360,6 +362,11 @@ class SCOOT_EXPORT cache {
 
   [[nodiscard]] cache_stats stats() const noexcept;  // what it holds and did
   void reset_stats() noexcept;                       // the counters that count events; not those of state
+
+  // From now on observe(context, item) is called for each item that is evicted, before it goes, under its shard's lock;
+  // null: for none. When this returns no call of the observer before is under way. Views are as with
+  // read_options::meta.
+  void observe_evictions(void (*observe)(void* context, const item_view& item) noexcept, void* context) noexcept;
 
   // Calls visit for each live item, shard by shard in bounded steps under the lock; items stored or removed meanwhile
   // may be missed, none is seen twice.

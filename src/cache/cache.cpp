@@ -233,6 +233,13 @@ cache_stats cache_impl::stats() const noexcept {
   return sum;
 }
 
+void cache_impl::observe_evictions(shard::visitor observe, void* context) noexcept {
+  for (unsigned i = 0; i < shard_count_; ++i) {
+    const std::lock_guard guard(shards_[i]->lock());
+    shards_[i]->observe_evictions(observe, context);
+  }
+}
+
 void cache_impl::reset_stats() noexcept {
   flushes_ = too_large_ = no_memory_ = 0;
   for (unsigned i = 0; i < shard_count_; ++i) {
@@ -437,6 +444,12 @@ bool cache::maintain() noexcept { return impl_of(this).maintain(); }
 std::uint32_t cache::now() const noexcept { return impl_of(this).now(); }
 cache_stats cache::stats() const noexcept { return impl_of(this).stats(); }
 void cache::reset_stats() noexcept { impl_of(this).reset_stats(); }
+
+void cache::observe_evictions(erased_visitor observe, void* context) noexcept {
+  impl_of(this).observe_evictions(observe, context);
+}
+
+std::string_view pending_item::key() const noexcept { return item(item_).key(); }
 
 std::uint64_t cache::visit_some_erased(std::uint64_t cursor, erased_visitor visit, void* context) noexcept {
   constexpr unsigned position_bits = 48;

@@ -84,6 +84,7 @@ class cache_impl final : public cache {
   [[nodiscard]] std::size_t list_page_use(std::size_t first, std::span<page_content> room) const noexcept {
     return scoot::list_page_use(*pool_, first, room);
   }
+  void observe_evictions(shard::visitor observe, void* context) noexcept;
 
  private:
   static constexpr std::size_t relief_bytes = std::size_t{256} << 10;

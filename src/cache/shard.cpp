@@ -129,6 +129,9 @@ void shard::forget(slot s, cause why) noexcept {
   if (why == cause::evicted) {
     ++counts_.evictions;
     counts_.evicted_unread += unread;
+    counts_.evicted_expiring += it.expires_at() != expires_never;
+    if (observer_ != nullptr) [[unlikely]]
+      observer_(observer_context_, view_meta(it, options_.time->now()));
   } else if (why == cause::expired || why == cause::reclaimed) {
     ++(why == cause::expired ? counts_.expired : counts_.reclaimed);
     counts_.expired_unread += unread;
@@ -440,31 +443,20 @@ void shard::unpin(void* block) noexcept {
 
 namespace {
 
-constexpr std::uint64_t cache_stats::*counters[] = {&cache_stats::items_stored,
-                                                    &cache_stats::gets,
-                                                    &cache_stats::get_hits,
-                                                    &cache_stats::get_expired,
-                                                    &cache_stats::get_flushed,
-                                                    &cache_stats::sets,
-                                                    &cache_stats::touches,
-                                                    &cache_stats::touch_hits,
-                                                    &cache_stats::deletes,
-                                                    &cache_stats::delete_hits,
-                                                    &cache_stats::increments,
-                                                    &cache_stats::increment_hits,
-                                                    &cache_stats::decrements,
-                                                    &cache_stats::decrement_hits,
-                                                    &cache_stats::cas_hits,
-                                                    &cache_stats::cas_badval,
-                                                    &cache_stats::cas_misses,
-                                                    &cache_stats::evictions,
-                                                    &cache_stats::expired,
-                                                    &cache_stats::evicted_unread,
-                                                    &cache_stats::reclaimed,
-                                                    &cache_stats::expired_unread,
-                                                    &cache_stats::idle_compactions,
-                                                    &cache_stats::idle_bytes_moved,
-                                                    &cache_stats::idle_bytes_given_back};
+constexpr std::uint64_t cache_stats::*counters[] = {
+    &cache_stats::items_stored,     &cache_stats::gets,
+    &cache_stats::get_hits,         &cache_stats::get_expired,
+    &cache_stats::get_flushed,      &cache_stats::sets,
+    &cache_stats::touches,          &cache_stats::touch_hits,
+    &cache_stats::deletes,          &cache_stats::delete_hits,
+    &cache_stats::increments,       &cache_stats::increment_hits,
+    &cache_stats::decrements,       &cache_stats::decrement_hits,
+    &cache_stats::cas_hits,         &cache_stats::cas_badval,
+    &cache_stats::cas_misses,       &cache_stats::evictions,
+    &cache_stats::expired,          &cache_stats::evicted_unread,
+    &cache_stats::evicted_expiring, &cache_stats::reclaimed,
+    &cache_stats::expired_unread,   &cache_stats::idle_compactions,
+    &cache_stats::idle_bytes_moved, &cache_stats::idle_bytes_given_back};
 
 }  // namespace
 

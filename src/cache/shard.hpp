@@ -127,6 +127,7 @@ class shard {
                                           void* context) const noexcept {
     return scoot::visit_pages(*heap_, cursor, how, visit, context);
   }
+  void observe_evictions(visitor observe, void* context) noexcept { observer_ = observe, observer_context_ = context; }
 
   void add_stats(cache_stats& sum) const noexcept;
   void reset_stats() noexcept;
@@ -263,6 +264,8 @@ class shard {
   std::ptrdiff_t credit_ = 0;
   name kept_;
   bool keeps_ = false;
+  visitor observer_ = nullptr;  // of evictions
+  void* observer_context_ = nullptr;
   cache_stats counts_;  // of events only
 };
 

@@ -74,7 +74,7 @@ void unread_bytes::release() noexcept {
 
 connection::~connection() {
   stream_.reset();  // which says goodbye on the socket
-  close(descriptor_);
+  if (descriptor_ >= 0) close(descriptor_);
 }
 
 ssize_t connection::receive(const iovec* to, int count) noexcept {
@@ -83,7 +83,11 @@ ssize_t connection::receive(const iovec* to, int count) noexcept {
 }
 
 connection::state connection::after_no_bytes(ssize_t received) const noexcept {
-  if (received == 0 || (errno != EAGAIN && errno != EINTR)) return state::closed;
+  if (received == 0) return state::closed;
+  if (errno != EAGAIN && errno != EINTR) {
+    failed_ = true;
+    return state::closed;
+  }
   return stream_ != nullptr && stream_->read_wants_write() ? state::writing : state::reading;
 }
 
@@ -140,7 +144,7 @@ connection::state connection::receive_value(const connection_context& with) noex
 
 connection::state connection::on_received(const connection_context& with, std::string_view bytes) noexcept {
   with.session.counters.bytes_read.add(bytes.size());
-  const bool reading = waiting_for == state::reading;
+  const bool reading = waits_for() == state::reading;
   if (reading && unread_.empty()) [[likely]] {
     return serve(with, bytes, false);
   }
@@ -154,16 +158,16 @@ connection::state connection::on_received(const connection_context& with, std::s
   if (to == nullptr) {
     // What is lost cannot be made up for; a connection that others have in their lists ends at its turn.
     broken_ = true;
-    return reading ? state::closed : waiting_for;
+    return reading ? state::closed : waits_for();
   }
   std::memcpy(to, bytes.data(), bytes.size());
   unread_.grew(bytes.size());
-  return reading ? serve(with, unread_.view(), true) : waiting_for;
+  return reading ? serve(with, unread_.view(), true) : waits_for();
 }
 
 connection::state connection::on_ended() noexcept {
   ended_ = true;
-  return waiting_for == state::reading ? state::closed : waiting_for;
+  return waits_for() == state::reading ? state::closed : waits_for();
 }
 
 connection::state connection::on_writable(const connection_context& with) noexcept {
@@ -201,7 +205,7 @@ connection::state connection::serve_all(const connection_context& with, std::str
       case sent::failed:
         return state::closed;
       case sent::blocked:
-        closing_ = progress.status == session_status::close;
+        closing_ = progress.status == session_status::close || progress.status == session_status::watch;
         return keep_unread(closing_ ? std::string_view{} : input, own_input, state::writing);
       case sent::all:
         break;
@@ -209,6 +213,8 @@ connection::state connection::serve_all(const connection_context& with, std::str
     switch (progress.status) {
       case session_status::output_full:
         continue;
+      case session_status::watch:
+        return state::watching;
       case session_status::close:
         return state::closed;
       case session_status::turn_over:
@@ -278,7 +284,9 @@ connection::sent connection::send(const connection_context& with, response_buffe
     }
     if (result < 0) {
       if (errno == EINTR) continue;
-      return errno == EAGAIN ? sent::blocked : sent::failed;
+      if (errno == EAGAIN) return sent::blocked;
+      failed_ = true;
+      return sent::failed;
     }
     const auto bytes = static_cast<std::size_t>(result);
     with.session.counters.bytes_written.add(bytes);

@@ -19,6 +19,7 @@
 
 #include <sys/uio.h>
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -71,10 +72,11 @@ class unread_bytes {
 class connection {
  public:
   enum class state : unsigned char {
-    reading,  // wait until it is readable
-    writing,  // wait until it is writable
-    ready,    // has more to do with what it has: let others have their turn, then come back
-    closed,   // to be deleted
+    reading,   // wait until it is readable
+    writing,   // wait until it is writable
+    ready,     // has more to do with what it has: let others have their turn, then come back
+    watching,  // its socket goes to server_state::watching
+    closed,    // to be deleted
   };
 
   // Takes over the descriptor, which is non-blocking, and speaks through the stream if there is one.
@@ -98,14 +100,28 @@ class connection {
   state on_turn(const connection_context& with) noexcept;
   // Bytes that the event loop has received. While the last state is not reading they are kept, and the state stays.
   state on_received(const connection_context& with, std::string_view bytes) noexcept;
+  // After watching: the socket and its stream are somebody else's, and what the client asked to be told.
+  struct parts {
+    int descriptor = -1;
+    std::unique_ptr<tls_stream> stream;
+    unsigned topics = 0;
+  };
+  [[nodiscard]] parts release() noexcept {
+    return {std::exchange(descriptor_, -1), std::move(stream_), session_.watch_topics()};
+  }
+  // How it ended, as memcached says it: "normal" or "error".
+  [[nodiscard]] const char* end_reason() const noexcept { return failed_ ? "error" : "normal"; }
+
   // Nothing more will be received: it ends once all that came is answered.
   state on_ended() noexcept;
 
-  // For its worker: what it waits for, where it is in the worker's list, and its watch in the event loop.
-  state waiting_for = state::reading;
+  // For its worker: what it waits for, where it is in the worker's list, and its watch in the event loop. Others may
+  // read the first and the last, under the lock of the worker's list.
+  std::atomic<state> waiting_for{state::reading};
+  [[nodiscard]] state waits_for() const noexcept { return waiting_for.load(std::memory_order_relaxed); }
   std::uint32_t watch = 0;
   std::uint32_t index = 0;
-  std::uint32_t active_s = 0;  // when something last happened, if the worker cares
+  std::atomic<std::uint32_t> active_s{0};  // when something last happened
 
  private:
   enum class sent : unsigned char { all, blocked, failed };
@@ -123,10 +139,11 @@ class connection {
   sent flush(const connection_context& with) noexcept;
 
   int descriptor_;
-  bool closing_ = false;       // close once the backlog is sent
-  bool ended_ = false;         // nothing more will be received: close once all input is used up
-  bool more_to_read_ = false;  // the stream has bytes that the socket does not tell of
-  bool broken_ = false;        // some input is lost: close at the next chance
+  bool closing_ = false;         // close once the backlog is sent
+  bool ended_ = false;           // nothing more will be received: close once all input is used up
+  bool more_to_read_ = false;    // the stream has bytes that the socket does not tell of
+  bool broken_ = false;          // some input is lost: close at the next chance
+  mutable bool failed_ = false;  // the socket did
   session session_;
   unread_bytes unread_;
   std::unique_ptr<response_buffer> backlog_;

@@ -11,6 +11,8 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstddef>
+#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <string_view>
@@ -42,6 +44,50 @@ std::string name_of(int socket, const std::string& host) {
 }
 
 }  // namespace
+
+namespace {
+
+peer_name read_name(const sockaddr_storage& address, socklen_t bytes) noexcept {
+  peer_name who;
+  who.family = address.ss_family;
+  who.local = address.ss_family == AF_UNIX;
+  if (who.local) {
+    const auto& unix_address = reinterpret_cast<const sockaddr_un&>(address);
+    if (bytes > offsetof(sockaddr_un, sun_path)) who.host = unix_address.sun_path;
+    return who;
+  }
+  char host[NI_MAXHOST], port[16];
+  if (getnameinfo(reinterpret_cast<const sockaddr*>(&address), bytes, host, sizeof host, port, sizeof port,
+                  NI_NUMERICHOST | NI_NUMERICSERV) == 0) {
+    who.host = host;
+    who.port = std::atoi(port);
+  }
+  return who;
+}
+
+}  // namespace
+
+peer_name name_of_peer(int descriptor) noexcept {
+  sockaddr_storage address{};
+  socklen_t bytes = sizeof address;
+  if (getpeername(descriptor, reinterpret_cast<sockaddr*>(&address), &bytes) != 0) return {};
+  peer_name who = read_name(address, bytes);
+  if (who.local) who.host = "unix";
+  return who;
+}
+
+peer_name name_of_socket(int descriptor) noexcept {
+  sockaddr_storage address{};
+  socklen_t bytes = sizeof address;
+  if (getsockname(descriptor, reinterpret_cast<sockaddr*>(&address), &bytes) != 0) return {};
+  return read_name(address, bytes);
+}
+
+std::vector<int> listener::sockets() const {
+  std::vector<int> all;
+  for (const door& one : doors_) all.push_back(one.socket);
+  return all;
+}
 
 listener::~listener() {
   for (const door& one : doors_) close(one.socket);

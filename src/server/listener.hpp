@@ -15,6 +15,16 @@
 
 namespace scoot::server {
 
+// Who is at the other end of a connected socket, or at this one.
+struct peer_name {
+  std::string host;  // numeric; "unix" for a unix socket; empty if it is gone
+  int port = 0;
+  bool local = false;  // a unix socket
+  int family = 0;
+};
+[[nodiscard]] peer_name name_of_peer(int descriptor) noexcept;
+[[nodiscard]] peer_name name_of_socket(int descriptor) noexcept;
+
 class listener {
  public:
   static constexpr int retry_ms = 100;
@@ -32,6 +42,7 @@ class listener {
   // True if none but this machine can connect.
   [[nodiscard]] bool loopback_only() const noexcept { return loopback_only_; }
 
+  [[nodiscard]] std::vector<int> sockets() const;
   [[nodiscard]] bool watch(event_loop& loop) noexcept;  // with this object as the tag
 
   // Accepts what waits, and gives each socket to take(int, bool tls), up to the limit of connections.

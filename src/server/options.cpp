@@ -50,6 +50,8 @@ protocol
   -C, --disable-cas         items have no cas unique
   -F, --disable-flush-all   flush_all is refused
   -X, --disable-dumping     dumps of keys are refused
+  -W, --disable-watch       watch is refused
+  -D, --stat-prefix=CHAR    count by the part of keys before this character (stats detail; default : and not to)
   -A, --enable-shutdown     the command shutdown ends the server
   -Y, --auth-file=PATH      text clients must say a name and password of this file's lines name:password
   -S, --enable-sasl         binary clients must, by SASL PLAIN, and no others are heard; the file's path is in the
@@ -145,7 +147,8 @@ struct raw_options {
   int verbose = 0;
   extended_list file_extended;
   bool help = false, version = false, example = false, no_evictions = false, no_cas = false, no_flush = false,
-       no_dump = false;
+       no_dump = false, no_watch = false;
+  std::string prefix_delimiter;
   bool protocol_given = false;
 };
 
@@ -171,6 +174,8 @@ void declare(CLI::App& app, raw_options& raw, server_options& options) {
   app.add_flag("-C,--disable-cas", raw.no_cas);
   app.add_flag("-F,--disable-flush-all", raw.no_flush);
   app.add_flag("-X,--disable-dumping", raw.no_dump);
+  app.add_flag("-W,--disable-watch,--disable-watching", raw.no_watch);
+  app.add_option("-D,--stat-prefix", raw.prefix_delimiter)->multi_option_policy(last);
   app.add_flag("-A,--enable-shutdown", options.shutdown_command);
   app.add_option("-Y,--auth-file", options.auth_file)->multi_option_policy(last);
   app.add_flag("-S,--enable-sasl", options.sasl);
@@ -257,6 +262,12 @@ void check_protocol(const raw_options& raw, server_options& options) {
   options.cas = !raw.no_cas;
   options.flush_enabled = !raw.no_flush;
   options.dump_enabled = !raw.no_dump;
+  options.watch_enabled = !raw.no_watch;
+  if (!raw.prefix_delimiter.empty()) {
+    if (raw.prefix_delimiter.size() != 1) refuse("-D: '", raw.prefix_delimiter, "' is not one character");
+    options.prefix_delimiter = raw.prefix_delimiter.front();
+    options.count_prefixes = true;
+  }
   if (raw.protocol == "ascii") {
     options.protocol = protocol_choice::ascii;
   } else if (raw.protocol == "binary") {

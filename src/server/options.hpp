@@ -83,10 +83,14 @@ struct server_options {
   int backlog = 1024;
   io_kind io = io_kind::automatic;
   bool evict = true;
-  bool cas = true;                // items have uniques
-  bool dump_enabled = true;       // dumps of keys are
-  bool flush_enabled = true;      // flush_all is allowed
-  bool shutdown_command = false;  // shutdown is
+  bool cas = true;              // items have uniques
+  bool dump_enabled = true;     // dumps of keys are
+  bool flush_enabled = true;    // flush_all is allowed
+  bool watch_enabled = true;    // watch is allowed
+  bool count_prefixes = false;  // stats detail is on from the start
+  char prefix_delimiter = ':';
+  std::size_t watcher_buffer_bytes = std::size_t{256} << 10;  // of lines to one that watches
+  bool shutdown_command = false;                              // shutdown is
   protocol_choice protocol = protocol_choice::both;
   std::string auth_file;        // text clients say who they are, and are looked up here; empty: they need not
   bool sasl = false;            // binary clients do, by SASL PLAIN

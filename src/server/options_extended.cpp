@@ -35,7 +35,6 @@ constexpr std::string_view without_effect[] = {
     "hot_max_factor",
     "warm_max_factor",
     "temporary_ttl",
-    "watcher_logbuf_size",
     "worker_logbuf_size",
     "resp_obj_mem_limit",
     "read_buf_mem_limit",
@@ -60,6 +59,7 @@ constexpr effect effects[] = {
     {"idle_timeout", "0", "close connections of which nothing was heard for so many seconds (0: none)"},
     {"maxconns_fast", "true", "connections beyond conn-limit are told so and closed"},
     {"no_maxconns_fast", "false", "connections beyond conn-limit wait until others end"},
+    {"watcher_logbuf_size", "256", "KiB of lines kept for a client that watches, twice"},
     {"ssl_chain_cert", "PATH", "TLS: the certificate, with those that sign it"},
     {"ssl_key", "PATH", "TLS: its key"},
     {"ssl_keyformat", "PEM", "TLS: of the key; PEM or DER"},
@@ -135,6 +135,9 @@ void parse_extended(std::string_view name, const std::string& value, server_opti
   if (parse_tls(name, value, options.tls)) return;
   if (name == "idle_timeout") {
     options.idle_timeout_s = static_cast<unsigned>(number(value, "-o idle_timeout", 0, 1'000'000'000));
+  } else if (name == "watcher_logbuf_size") {
+    options.watcher_buffer_bytes = std::size_t{1} << 10;
+    options.watcher_buffer_bytes *= static_cast<std::size_t>(number(value, "-o watcher_logbuf_size", 4, 1 << 20));
   } else if (name == "maxconns_fast") {
     options.reject_at_limit = true;
   } else if (name == "drop_privileges") {  // memcached's filter of system calls

@@ -13,7 +13,6 @@ namespace {
 
 constexpr std::string_view bad_delta = "CLIENT_ERROR invalid numeric delta argument\r\n";
 constexpr std::string_view bad_delete = "CLIENT_ERROR bad command line format.  Usage: delete <key> [noreply]\r\n";
-constexpr std::string_view no_watch = "CLIENT_ERROR watch commands not allowed\r\n";
 constexpr std::string_view memory_limit_too_small = "MEMLIMIT_TOO_SMALL cannot set maxbytes to less than 8m\r\n";
 constexpr std::string_view memory_limit_too_large = "MEMLIMIT_ADJUST_FAILED input value is megabytes not bytes\r\n";
 
@@ -202,7 +201,7 @@ parse_result parse_line(std::string_view line, request& out) noexcept {
       if (word == "touch") return parse_touch(w, out);
       if (word == "stats") return parse_with_arguments(verb::stats, rest, out);
       if (word == "slabs") return parse_with_arguments(verb::slabs, rest, out);
-      if (word == "watch") return refused(no_watch);
+      if (word == "watch") return parse_with_arguments(verb::watch, rest, out);
       break;
     case 6:
       if (word == "delete") return parse_delete(w, out);

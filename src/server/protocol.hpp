@@ -62,6 +62,7 @@ enum class verb : unsigned char {
   lru_crawler,
   slabs,
   lru,
+  watch,
   shutdown,
   refresh_certs,
   quit,

@@ -120,6 +120,8 @@ int serve(const parsed_options& parsed, const settings_reader& read_again, liste
       return give_up("cannot start the worker threads: " + error, status_os);
     }
   }
+  for (const std::unique_ptr<worker>& one : workers) state.workers.push_back(one.get());
+  state.listening = doors.sockets();
   if (!loop.valid() || loop.add(signals, nullptr, interest::read) == event_loop::none || !doors.watch(loop)) {
     return give_up("cannot watch the listening sockets", status_os);
   }

@@ -19,11 +19,14 @@
 
 #include "scoot/cache.hpp"
 #include "server/options.hpp"
+#include "server/prefix_stats.hpp"
 #include "server/response_buffer.hpp"
+#include "server/watchers.hpp"
 
 namespace scoot::server {
 
 class credentials;
+class worker;
 class tls_context;
 struct binary_request;
 
@@ -90,6 +93,18 @@ class server_state {
   std::atomic<std::uint64_t> tls_handshake_errors{0};  // connections that ended before they spoke
   std::atomic<std::uint32_t> flushed_at{0};            // uptime in seconds at the last flush_all
 
+  // What else than to answer is to be done with requests: watch_... and count_prefixes (watchers.hpp). Usually nothing.
+  std::atomic<unsigned> observed{0};
+  prefix_stats prefixes;
+  watchers watching;
+  [[nodiscard]] bool observes(unsigned what) const noexcept {
+    return (observed.load(std::memory_order_relaxed) & what) != 0;
+  }
+
+  // For `stats conns`: set before the first connection, and not owned.
+  std::vector<const worker*> workers;
+  std::vector<int> listening;
+
   tls_context* tls = nullptr;  // set before the first connection; not owned
   // Reads certificate and key again. False, and no change, if they are not good or there is no TLS.
   [[nodiscard]] bool refresh_certificates() noexcept;
@@ -123,8 +138,8 @@ class server_state {
 };
 
 // Answers `stats` with these arguments, its last line included; to a binary request if there is one. False, and nothing
-// is written, if there are no such statistics.
-[[nodiscard]] bool write_stats(server_state& state, std::string_view arguments, response_buffer& out,
+// is written, if there are no such statistics. `asking` is the connection's descriptor.
+[[nodiscard]] bool write_stats(server_state& state, std::string_view arguments, response_buffer& out, int asking = -1,
                                const binary_request* binary = nullptr) noexcept;
 
 // `stats sizes`: counts[i] items have between (i - 1) * step and i * step bytes.

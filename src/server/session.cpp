@@ -109,6 +109,9 @@ session_progress session::run(const session_context& with, std::string_view inpu
       case phase::swallowing:
         next = swallow(input);
         break;
+      case phase::watching:
+        input.remove_prefix(input.size());
+        break;
     }
   }
   progress.used_bytes = static_cast<std::size_t>(input.data() - first);
@@ -118,6 +121,9 @@ session_progress session::run(const session_context& with, std::string_view inpu
       break;
     case step::turn_over:
       progress.status = session_status::turn_over;
+      break;
+    case step::watch:
+      progress.status = session_status::watch;
       break;
     case step::close:
       progress.status = session_status::close;
@@ -151,6 +157,12 @@ session::step session::run_command(const session_context& with, std::string_view
   if (with.state.verbosity.load(std::memory_order_relaxed) > 1) [[unlikely]] {
     log_traffic('<', id_, input.substr(0, parsed.line_bytes));
   }
+  if (with.state.observes(watch_rawcmds)) [[unlikely]] {
+    std::string_view line = input.substr(0, parsed.line_bytes);
+    line = line.substr(0, std::min(line.find_first_of("\r\n"), std::size_t{512}));
+    event_text text = event_text::plain("<");
+    with.state.watching.tell(watch_rawcmds, text.number("", id_).word(" ").word(line));
+  }
   if (parsed.status == parse_status::invalid) {
     reply(with, parsed.error);
     input.remove_prefix(parsed.line_bytes);
@@ -173,7 +185,10 @@ session::step session::execute(const session_context& with, const request& what,
   step next = step::again;
   switch (what.command) {
     case verb::remove:
-      reply(with, items.remove(what.key) == cache_status::ok ? "DELETED\r\n" : "NOT_FOUND\r\n");
+      reply(with, (with.state.observes(watch_deletions | count_prefixes) ? remove_observed(with, what.key, {}, "delete")
+                                                                         : items.remove(what.key)) == cache_status::ok
+                      ? "DELETED\r\n"
+                      : "NOT_FOUND\r\n");
       break;
     case verb::increment:
     case verb::decrement:
@@ -181,7 +196,9 @@ session::step session::execute(const session_context& with, const request& what,
       break;
     case verb::touch: {
       const std::uint32_t expires_at = expiry_of(what.exptime, items.now());
-      reply(with, items.touch(what.key, expires_at) == cache_status::ok ? "TOUCHED\r\n" : "NOT_FOUND\r\n");
+      const bool found = items.touch(what.key, expires_at) == cache_status::ok;
+      observe_fetch(with, what.key, found, 0);
+      reply(with, found ? "TOUCHED\r\n" : "NOT_FOUND\r\n");
       break;
     }
     case verb::flush_all:
@@ -218,6 +235,9 @@ session::step session::execute(const session_context& with, const request& what,
     case verb::lru:
       reply(with, "ERROR the eviction policy has no such setting\r\n");
       break;
+    case verb::watch:
+      next = begin_watch(with, what.arguments);
+      break;
     case verb::shutdown:
       next = shut_down(with, what.arguments);
       break;
@@ -246,7 +266,9 @@ session::step session::run_store(const session_context& with, const request& wha
   if (whole) {
     // As memcached does: whatever is there instead of the end of line is used up with the block.
     if (std::memcmp(block.data() + value_bytes, "\r\n", 2) == 0) {
-      reply_stored(with, items.store(what.key, block.substr(0, value_bytes), options), value_bytes);
+      const cache_status status = items.store(what.key, block.substr(0, value_bytes), options);
+      observe_store(with, what.key, options, status, value_bytes);
+      reply_stored(with, status, value_bytes);
     } else {
       reply(with, reply_bad_chunk);
     }
@@ -271,6 +293,7 @@ session::step session::begin_value(const session_context& with, std::string_view
   }
   input.remove_prefix(line_bytes);
   if (!incoming_) {
+    observe_store(with, key, options, status, value_bytes);
     reply(with, status == cache_status::too_large ? reply_too_large : reply_no_memory);
     swallow_bytes_ = value_bytes + 2;
     phase_ = phase::swallowing;
@@ -305,7 +328,10 @@ session::step session::finish_value(const session_context& with, std::string_vie
     finish_meta_value(with, *kept_);
   } else {
     const std::size_t value_bytes = incoming_.value_bytes();
-    reply_stored(with, with.state.items.commit(std::move(incoming_), store_options_), value_bytes);
+    const kept_key key(with.state, incoming_);
+    const cache_status status = with.state.items.commit(std::move(incoming_), store_options_);
+    observe_store(with, key.view(), store_options_, status, value_bytes);
+    reply_stored(with, status, value_bytes);
   }
   incoming_.reset();
   kept_.reset();
@@ -385,8 +411,14 @@ session::step session::run_retrieval(const session_context& with, std::string_vi
 }
 
 void session::retrieve(const session_context& with, std::span<const std::string_view> keys) noexcept {
+  const bool observed = with.state.observes(watch_fetchers | count_prefixes);
+  if (observed && keys.size() > 1) [[unlikely]] {
+    for (const std::string_view& key : keys) retrieve(with, {&key, 1});
+    return;
+  }
   response_buffer& out = with.out;
   const bool with_cas = verb_ == verb::gets || verb_ == verb::gats;
+  std::size_t value_bytes = 0;
   pinned_item pinned;
   read_options options;
   options.cas = with_cas && with.state.options.cas;
@@ -394,7 +426,8 @@ void session::retrieve(const session_context& with, std::span<const std::string_
   options.pin_bytes_min = response_buffer::held_value_bytes_min;
   if (verb_ >= verb::gat) options.touch = expires_at_;
   // Under the shard's lock: the value is copied once, to where it is sent from, or held if it is large.
-  const auto answer = [&out, &pinned, with_cas](const item_view& item) noexcept {
+  const auto answer = [&out, &pinned, &value_bytes, with_cas](const item_view& item) noexcept {
+    value_bytes = item.value.size();
     const std::size_t copied_bytes = pinned ? 0 : item.value.size();
     char* to = out.room(item_line_bytes_max + copied_bytes + 2);
     if (to == nullptr) return;
@@ -411,7 +444,9 @@ void session::retrieve(const session_context& with, std::span<const std::string_
     out.finish(to + 2);
   };
   if (keys.size() == 1) {
-    with.state.items.get(keys.front(), answer, options);
+    const cache_status status = with.state.items.get(keys.front(), answer, options);
+    if (observed) [[unlikely]]
+      observe_fetch(with, keys.front(), status == cache_status::ok, value_bytes);
   } else {
     with.state.items.get_many(
         keys, [&answer](std::size_t, const item_view& item) noexcept { answer(item); }, options);
@@ -421,6 +456,7 @@ void session::retrieve(const session_context& with, std::span<const std::string_
 void session::run_arithmetic(const session_context& with, const request& what) noexcept {
   const arithmetic_options options{what.number, what.command == verb::decrement};
   const arithmetic_result result = with.state.items.arithmetic(what.key, options);
+  observe_fetch(with, what.key, result.status != cache_status::not_found, 0);
   switch (result.status) {
     case cache_status::ok: {
       char text[decimal_bytes_max + 2];

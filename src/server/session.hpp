@@ -16,6 +16,7 @@
 // Threads: one at a time. Cost: nothing is allocated per request.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -44,12 +45,29 @@ enum class session_status : unsigned char {
   needs_input,  // all that can be done with these bytes is done
   output_full,  // send what is there, then come again with the bytes not used
   turn_over,    // as many commands were carried out as the turn allowed; bytes are left
+  watch,        // send what is there, then give the socket to server_state::watching, for watch_topics()
   close,        // send what is there, then close
 };
 
 struct session_progress {
   session_status status = session_status::needs_input;
   std::size_t used_bytes = 0;
+};
+
+// The key of an item under construction, for when that is no more; empty if nobody wants to know.
+class kept_key {
+ public:
+  kept_key(const server_state& state, const pending_item& item) noexcept {
+    if (!state.observes(watch_mutations | count_prefixes)) return;
+    const std::string_view key = item.key();
+    std::copy(key.begin(), key.end(), bytes_);
+    count_ = key.size();
+  }
+  [[nodiscard]] std::string_view view() const noexcept { return {bytes_, count_}; }
+
+ private:
+  char bytes_[key_bytes_max];
+  std::size_t count_ = 0;
 };
 
 class session {
@@ -76,12 +94,25 @@ class session {
   // So many bytes were put into value_room().
   void value_arrived(std::size_t bytes) noexcept;
 
+  [[nodiscard]] unsigned watch_topics() const noexcept { return watch_topics_; }
+
   // True if the client is not in the middle of something.
   [[nodiscard]] bool idle() const noexcept { return phase_ <= phase::binary; }
 
  private:
-  enum class phase : unsigned char { start, auth, command, binary, retrieving, walking, value, value_end, swallowing };
-  enum class step : unsigned char { again, needs_input, output_full, turn_over, close };
+  enum class phase : unsigned char {
+    start,
+    auth,
+    command,
+    binary,
+    retrieving,
+    walking,
+    value,
+    value_end,
+    swallowing,
+    watching
+  };
+  enum class step : unsigned char { again, needs_input, output_full, turn_over, watch, close };
 
   // On the way over all items.
   struct walk {
@@ -133,13 +164,13 @@ class session {
   step run_auth(const session_context& with, std::string_view& input) noexcept;
   step run_binary(const session_context& with, std::string_view& input) noexcept;
   step binary_execute(const session_context& with, const binary_request& what) noexcept;
-  static void binary_get(const session_context& with, const binary_request& what) noexcept;
+  void binary_get(const session_context& with, const binary_request& what) noexcept;
   step binary_set(const session_context& with, const binary_request& what, std::string_view head,
                   std::string_view& input, std::size_t frame_bytes) noexcept;
   void finish_binary_value(const session_context& with) noexcept;
-  static void binary_stored(const session_context& with, const binary_request& what, cache_status status,
-                            const stored_item& stored) noexcept;
-  static void binary_arithmetic(const session_context& with, const binary_request& what) noexcept;
+  void binary_stored(const session_context& with, const binary_request& what, cache_status status,
+                     const stored_item& stored) noexcept;
+  void binary_arithmetic(const session_context& with, const binary_request& what) noexcept;
   void binary_sasl(const session_context& with, const binary_request& what) noexcept;
   static void binary_reply(const session_context& with, const binary_request& what, binary_status status,
                            std::string_view value, std::uint64_t cas = 0) noexcept;
@@ -153,6 +184,15 @@ class session {
   step run_stats(const session_context& with, std::string_view arguments, std::size_t line_bytes) noexcept;
   step run_lru_crawler(const session_context& with, std::string_view arguments, std::size_t line_bytes) noexcept;
   void run_slabs(const session_context& with, std::string_view arguments) noexcept;
+
+  // session_observed.cpp: while somebody watches, or prefixes are counted
+  step begin_watch(const session_context& with, std::string_view arguments) noexcept;
+  void observe_fetch(const session_context& with, std::string_view key, bool found, std::size_t bytes) const noexcept;
+  void observe_store(const session_context& with, std::string_view key, const store_options& options,
+                     cache_status status, std::size_t bytes) const noexcept;
+  cache_status remove_observed(const session_context& with, std::string_view key, const remove_options& options,
+                               std::string_view command) const noexcept;
+  void stats_detail(const session_context& with, std::string_view arguments) noexcept;
 
   void reply(const session_context& with, std::string_view text) noexcept;
   void reply_stored(const session_context& with, cache_status status, std::size_t value_bytes) noexcept;
@@ -170,6 +210,7 @@ class session {
   std::unique_ptr<std::string> kept_;  // value: the request that it belongs to, where store_options_ do not tell all
   std::size_t value_received_ = 0;
   std::size_t swallow_bytes_ = 0;
+  unsigned watch_topics_ = 0;
 };
 
 }  // namespace scoot::server

@@ -150,8 +150,12 @@ session::step session::run_stats(const session_context& with, std::string_view a
   std::string_view rest = arguments;
   const std::string_view what = next_key(rest);
   if (what == "sizes") return begin_walk(with, walk::kind::sizes, 0, line_bytes);
+  if (what == "detail") {
+    stats_detail(with, rest);
+    return step::again;
+  }
   if (what != "cachedump") {
-    if (!write_stats(with.state, arguments, with.out)) reply(with, reply_error);
+    if (!write_stats(with.state, arguments, with.out, id_)) reply(with, reply_error);
     return step::again;
   }
   const std::string_view class_word = next_key(rest), limit_word = next_key(rest);

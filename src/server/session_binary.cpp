@@ -146,7 +146,10 @@ session::step session::binary_execute(const session_context& with, const binary_
     case binary_verb::remove: {
       remove_options options;
       options.cas = what.cas;
-      const binary_status status = status_of(items.remove(what.key, options), what.command);
+      const bool observed = with.state.observes(watch_deletions | count_prefixes);
+      const binary_status status =
+          status_of(observed ? remove_observed(with, what.key, options, "delete") : items.remove(what.key, options),
+                    what.command);
       if (status != binary_status::ok) {
         binary_error(with, what, status);
       } else if (!what.quiet) {
@@ -174,7 +177,7 @@ session::step session::binary_execute(const session_context& with, const binary_
       binary_reply(with, what, binary_status::ok, {});
       break;
     case binary_verb::stats:
-      if (!write_stats(with.state, what.key, with.out, &what)) binary_error(with, what, binary_status::not_found);
+      if (!write_stats(with.state, what.key, with.out, id_, &what)) binary_error(with, what, binary_status::not_found);
       break;
     case binary_verb::sasl_list:
     case binary_verb::sasl_auth:
@@ -200,7 +203,9 @@ void session::binary_get(const session_context& with, const binary_request& what
   if (touches) options.touch = binary_expiry(what.exptime, with.state.items.now());
   if (gives_value) options.pinned = &pinned;
   options.pin_bytes_min = response_buffer::held_value_bytes_min;
+  std::size_t value_bytes = 0;
   const auto answer = [&](const item_view& item) noexcept {
+    value_bytes = item.value.size();
     const std::size_t copied_bytes = gives_value && !pinned ? item.value.size() : 0;
     char* to = out.room(binary_header_bytes + 4 + key_bytes_max + copied_bytes);
     if (to == nullptr) return;
@@ -217,6 +222,7 @@ void session::binary_get(const session_context& with, const binary_request& what
     if (pinned) out.append_held(std::move(pinned));
   };
   const cache_status status = with.state.items.get(what.key, answer, options);
+  observe_fetch(with, what.key, status == cache_status::ok, value_bytes);
   if (status == cache_status::ok) return;
   if (status == cache_status::no_memory) return binary_error(with, what, binary_status::no_memory);
   if (what.quiet) return;
@@ -238,7 +244,9 @@ session::step session::binary_set(const session_context& with, const binary_requ
   if (!whole && what.value_bytes < in_place_bytes_min) return step::needs_input;  // come again with all of it
   binary_store wanted(what, items.now(), with.state.options.cas);
   if (whole) {
-    binary_stored(with, what, items.store(what.key, what.value, wanted.options), wanted.stored);
+    const cache_status status = items.store(what.key, what.value, wanted.options);
+    observe_store(with, what.key, wanted.options, status, what.value_bytes);
+    binary_stored(with, what, status, wanted.stored);
     input.remove_prefix(frame_bytes);
     return step::again;
   }
@@ -269,6 +277,7 @@ void session::finish_binary_value(const session_context& with) noexcept {
   (void)parse_binary(*kept_, what);  // which it was once already
   binary_store wanted(what, with.state.items.now(), with.state.options.cas);
   const cache_status status = with.state.items.commit(std::move(incoming_), wanted.options);
+  observe_store(with, what.key, wanted.options, status, what.value_bytes);
   binary_stored(with, what, status, wanted.stored);
   incoming_.reset();
   kept_.reset();
@@ -295,6 +304,7 @@ void session::binary_arithmetic(const session_context& with, const binary_reques
     options.create = binary_expiry(what.exptime, items.now());
   }
   const arithmetic_result result = items.arithmetic(what.key, options);
+  observe_fetch(with, what.key, result.status != cache_status::not_found, 0);
   if (result.status != cache_status::ok) return binary_error(with, what, status_of(result.status, what.command));
   if (what.quiet) return;
   char number[8];

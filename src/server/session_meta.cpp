@@ -187,7 +187,9 @@ void session::meta_get(const session_context& with, const meta_request& what) no
   if (what.value) options.pinned = &pinned;
   options.pin_bytes_min = response_buffer::held_value_bytes_min;
   options.meta = &meta;
+  std::size_t value_bytes = 0;
   const auto answer = [&](const item_view& item) noexcept {
+    value_bytes = item.value.size();
     const std::size_t copied_bytes = what.value && !pinned ? item.value.size() : 0;
     char* to = out.room(meta_line_bytes_max + copied_bytes + 2);
     if (to == nullptr) return;
@@ -200,6 +202,7 @@ void session::meta_get(const session_context& with, const meta_request& what) no
     out.append("\r\n");
   };
   const cache_status status = items.get(what.key, answer, options);
+  observe_fetch(with, what.key, status == cache_status::ok, value_bytes);
   if (status == cache_status::ok) return;
   if (status == cache_status::no_memory) return reply(with, "SERVER_ERROR out of memory\r\n");
   if (!what.quiet) meta_reply(with, "EN", what);
@@ -228,6 +231,7 @@ session::step session::meta_set(const session_context& with, const meta_request&
       return step::again;
     }
     const cache_status status = items.store(what.key, block.substr(0, what.value_bytes), wanted.options);
+    observe_store(with, what.key, wanted.options, status, what.value_bytes);
     if (wanted.options.extras == nullptr) wanted.stored.value_bytes = what.value_bytes;
     meta_stored(with, what, status, wanted.stored);
     return step::again;
@@ -240,6 +244,7 @@ void session::finish_meta_value(const session_context& with, std::string_view li
   (void)parse_meta(line, what);  // which it was once already
   meta_store wanted(what, with.state.items.now(), with.state.options.cas);
   const cache_status status = with.state.items.commit(std::move(incoming_), wanted.options);
+  observe_store(with, what.key, wanted.options, status, what.value_bytes);
   if (wanted.options.extras == nullptr) wanted.stored.value_bytes = what.value_bytes;
   meta_stored(with, what, status, wanted.stored);
 }
@@ -297,7 +302,8 @@ void session::meta_remove(const session_context& with, const meta_request& what)
   options.flags = what.client_flags;
   if (what.ttl) options.expires_at = expiry_of(*what.ttl, items.now());
   options.new_cas = what.new_cas.value_or(0);
-  switch (items.remove(what.key, options)) {
+  const bool observed = with.state.observes(watch_deletions | count_prefixes);
+  switch (observed ? remove_observed(with, what.key, options, "md") : items.remove(what.key, options)) {
     case cache_status::ok:
       if (!what.quiet) meta_reply(with, "HD", what);
       return;
@@ -325,6 +331,7 @@ void session::meta_arithmetic(const session_context& with, const meta_request& w
   if (what.vivify_ttl) options.create = expiry_of(*what.vivify_ttl, now);
   if (what.ttl) options.touch = expiry_of(*what.ttl, now);
   const arithmetic_result result = items.arithmetic(what.key, options);
+  observe_fetch(with, what.key, result.status != cache_status::not_found, 0);
   switch (result.status) {
     case cache_status::ok:
       break;

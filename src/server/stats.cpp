@@ -4,22 +4,29 @@
 // memcached's tools expect some, all items are one class, number 1.
 
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <csignal>
 #include <cstdio>
 #include <ctime>
 #include <iterator>
+#include <new>
+#include <string>
 #include <vector>
 
 #include "scoot/cache.hpp"
 #include "server/binary_protocol.hpp"
 #include "server/decimal.hpp"
+#include "server/listener.hpp"
+#include "server/process.hpp"
 #include "server/protocol.hpp"
 #include "server/server_state.hpp"
 #include "server/tls.hpp"
+#include "server/worker.hpp"
 
 namespace scoot::server {
 namespace {
@@ -82,6 +89,9 @@ void write_server(const server_state& state, stat_lines& to) noexcept {
   to.add("total_connections", state.connections_total.load(std::memory_order_relaxed));
   to.add("rejected_connections", state.connections_rejected.load(std::memory_order_relaxed));
   to.add("connection_structures", connections);
+  to.add("response_obj_oom", 0);
+  to.add("read_buf_oom", 0);
+  to.add("reserved_fds", descriptors_for(0, state.options.threads));
   to.add("idle_kicks", state.idle_kicks.load(std::memory_order_relaxed));
   if (state.tls != nullptr) {
     to.add("ssl_handshake_errors", state.tls_handshake_errors.load(std::memory_order_relaxed));
@@ -154,6 +164,28 @@ void write_pressure(const cache_stats& c, stat_lines& to) noexcept {
   to.add("pressure_scheduling", scheduling[static_cast<std::size_t>(p.scheduling)]);
 }
 
+constexpr std::string_view absent_events[] = {"hash_is_expanding",
+                                              "slab_reassign_rescues",
+                                              "slab_reassign_chunk_rescues",
+                                              "slab_reassign_evictions_nomem",
+                                              "slab_reassign_inline_reclaim",
+                                              "slab_reassign_busy_items",
+                                              "slab_reassign_busy_deletes",
+                                              "slab_reassign_running",
+                                              "slabs_moved",
+                                              "slab_global_page_pool",
+                                              "lru_crawler_running",
+                                              "lru_crawler_starts",
+                                              "crawler_items_checked",
+                                              "lru_maintainer_juggles",
+                                              "lrutail_reflocked",
+                                              "moves_to_cold",
+                                              "moves_to_warm",
+                                              "moves_within_lru",
+                                              "lru_bumps_dropped",
+                                              "unexpected_napi_ids",
+                                              "round_robin_fallback"};
+
 void write_general(const server_state& state, stat_lines& to) noexcept {
   const cache_stats c = state.items.stats();
   const worker_totals totals = state.totals();
@@ -167,13 +199,26 @@ void write_general(const server_state& state, stat_lines& to) noexcept {
   to.add("time_in_listen_disabled_us", state.accept_paused_us.load(std::memory_order_relaxed));
   to.add("threads", state.options.threads);
   to.add("conn_yields", totals.yields);
+  // Index buckets of 8 items each, in all shards.
+  to.add("hash_power_level", std::bit_width(c.index_bytes / 64) - (c.index_bytes >= 64 ? 1 : 0));
   to.add("hash_bytes", c.index_bytes);
   to.add("bytes", c.item_bytes);
   to.add("curr_items", c.items);
   to.add("total_items", c.items_stored);
+  to.add("expired_unfetched", c.expired_unread);
   to.add("evicted_unfetched", c.evicted_unread);
   to.add("evictions", c.evictions);
   to.add("reclaimed", c.reclaimed + c.expired);
+  to.add("crawler_reclaimed", c.expired);
+  to.add("malloc_fails", 0);
+  const watchers::totals told = state.watching.counted();
+  to.add("log_worker_dropped", 0);
+  to.add("log_worker_written", told.told);
+  to.add("log_watcher_skipped", told.skipped);
+  to.add("log_watcher_sent", told.sent);
+  to.add("log_watchers", told.watching);
+  // Of what there is none here, nothing ever happened.
+  for (const std::string_view name : absent_events) to.add(name, 0);
   to.add("bytes_held", c.pool.held_bytes);
   to.add("bytes_moved", c.heap.bytes_moved);
   to.add("bytes_in_holes", c.heap.hole_bytes);
@@ -225,7 +270,14 @@ void write_settings(const server_state& state, stat_lines& to) noexcept {
   to.add("umask", mask.data());
   to.add("shutdown_command", now.shutdown_command ? "yes" : "no");
   to.add("num_threads", o.threads);
-  to.add("detail_enabled", "no");
+  to.add("num_threads_per_udp", 0);
+  to.add("stat_key_prefix", std::string_view(&o.prefix_delimiter, 1));
+  to.add("detail_enabled", state.observes(count_prefixes) ? "yes" : "no");
+  to.add("hash_algorithm", "xxh3");
+  to.add("track_sizes", "no");
+  to.add("inline_ascii_response", "no");
+  to.add("watch_enabled", o.watch_enabled ? "yes" : "no");
+  to.add("watcher_logbuf_size", o.watcher_buffer_bytes);
   to.add("reqs_per_event", now.requests_per_event.load(std::memory_order_relaxed));
   to.add("cas_enabled", o.cas ? "yes" : "no");
   to.add("tcp_backlog", static_cast<std::uint64_t>(o.backlog));
@@ -248,7 +300,10 @@ void write_items(const server_state& state, stat_lines& to) noexcept {
   to.add("items:1:number", c.items);
   to.add("items:1:mem_requested", c.item_bytes);
   to.add("items:1:evicted", c.evictions);
+  to.add("items:1:evicted_nonzero", c.evicted_expiring);
   to.add("items:1:evicted_unfetched", c.evicted_unread);
+  to.add("items:1:expired_unfetched", c.expired_unread);
+  to.add("items:1:crawler_reclaimed", c.expired);
   to.add("items:1:outofmemory", c.store_no_memory);
   to.add("items:1:reclaimed", c.reclaimed + c.expired);
 }
@@ -270,6 +325,51 @@ void write_slabs(const server_state& state, stat_lines& to) noexcept {
   }
   to.add("active_slabs", c.items == 0 ? 0 : 1);
   to.add("total_malloced", c.pool.held_bytes);
+}
+
+std::string with_transport(const peer_name& who) {
+  if (who.local) return "unix:" + who.host;
+  const bool v6 = who.family == AF_INET6;
+  return (v6 ? "tcp6:[" + who.host + "]:" : "tcp:" + who.host + ":") + std::to_string(who.port);
+}
+
+std::string_view word_of(connection::state s) noexcept {
+  switch (s) {
+    case connection::state::writing:
+      return "conn_mwrite";
+    case connection::state::ready:
+      return "conn_parse_cmd";
+    default:
+      return "conn_read";
+  }
+}
+
+void write_connection(int descriptor, std::string_view how, std::uint64_t idle_s, stat_lines& to) {
+  const std::string prefix = std::to_string(descriptor) + ":";
+  const peer_name here = name_of_socket(descriptor);
+  if (how == "conn_listening") {
+    to.add(prefix + "addr", with_transport(here));
+  } else {
+    const peer_name peer = name_of_peer(descriptor);
+    to.add(prefix + "addr", peer.family == 0 ? "unknown" : with_transport(peer.local ? here : peer));
+    to.add(prefix + "listen_addr", with_transport(here));
+  }
+  to.add(prefix + "state", how);
+  to.add(prefix + "secs_since_last_cmd", idle_s);
+}
+
+void write_connections(const server_state& state, int asking, stat_lines& to) {
+  const std::uint32_t now = state.items.now();
+  for (const int descriptor : state.listening) write_connection(descriptor, "conn_listening", state.uptime_s(), to);
+  for (const worker* one : state.workers) {
+    one->for_each([&](const connection& c) {
+      const std::uint32_t since = c.active_s.load(std::memory_order_relaxed);
+      const bool asks = c.descriptor() == asking;
+      write_connection(c.descriptor(), asks ? "conn_parse_cmd" : word_of(c.waits_for()), now - std::min(now, since),
+                       to);
+    });
+  }
+  state.watching.for_each([&](int descriptor) { write_connection(descriptor, "conn_watch", 0, to); });
 }
 
 // What the heaps under the cache hold.
@@ -328,6 +428,9 @@ server_state::server_state(cache& the_items, const server_options& the_options)
       options(the_options),
       live(the_options),
       verbosity(the_options.verbosity),
+      observed(the_options.count_prefixes ? count_prefixes : 0),
+      prefixes(the_options.prefix_delimiter),
+      watching(the_items, observed, connections_now, the_options.watcher_buffer_bytes),
       counters(the_options.threads),
       tls_settings_(the_options.tls) {}
 
@@ -390,7 +493,7 @@ void write_sizes(const std::vector<std::uint64_t>& counts, std::size_t step, res
 
 void end_this_process() noexcept { kill(getpid(), SIGINT); }
 
-bool write_stats(server_state& state, std::string_view arguments, response_buffer& out,
+bool write_stats(server_state& state, std::string_view arguments, response_buffer& out, int asking,
                  const binary_request* binary) noexcept {
   const std::string_view what = next_key(arguments);
   stat_lines lines(out, binary);
@@ -402,6 +505,16 @@ bool write_stats(server_state& state, std::string_view arguments, response_buffe
     write_items(state, lines);
   } else if (what == "slabs") {
     write_slabs(state, lines);
+  } else if (what == "conns") {
+    const response_buffer::mark before = out.position();
+    try {
+      write_connections(state, asking, lines);
+    } catch (const std::bad_alloc&) {
+      out.roll_back(before);
+      return false;
+    }
+  } else if (what == "extstore") {
+    // There is no external storage, and of that memcached tells nothing.
   } else if (what == "heap") {
     write_heap(state, lines);
   } else if (what == "moves") {
@@ -409,6 +522,7 @@ bool write_stats(server_state& state, std::string_view arguments, response_buffe
   } else if (what == "reset") {
     state.items.reset_stats();
     state.reset_totals();
+    state.prefixes.clear();
     state.connections_total.store(0, std::memory_order_relaxed);
     state.connections_rejected.store(0, std::memory_order_relaxed);
     if (binary == nullptr) {

@@ -6,6 +6,7 @@
 
 #include <new>
 
+#include "server/listener.hpp"
 #include "server/log.hpp"
 
 namespace scoot::server {
@@ -59,14 +60,14 @@ void worker::run(std::promise<bool> started) noexcept {
     take_settings();
     const bool idle_end = idle_timeout_s_ > 0;
     loop_->wait(!ready_.empty() ? 0 : idle_end ? 1000 : -1);
-    if (idle_end) now_s_ = state_.uptime_s();
+    now_s_ = state_.items.now();
     while (const loop_event* event = loop_->next()) handle(*event);
     turn_.swap(ready_);
     for (connection* c : turn_) settle(*c, c->on_turn(context_));
     turn_.clear();
     if (idle_end && now_s_ != idle_looked_at_) end_idle();
   }
-  while (!connections_.empty()) forget(*connections_.back());
+  while (!connections_.empty()) forget(*connections_.back(), "shutdown");
   if (entered) loop_->wait(0);  // lets go of their sockets, which a loop that receives holds
 }
 
@@ -76,8 +77,8 @@ void worker::take_settings() noexcept {
   const std::uint32_t timeout = state_.live.idle_timeout_s.load(std::memory_order_relaxed);
   if (timeout == idle_timeout_s_) return;
   if (idle_timeout_s_ == 0) {
-    now_s_ = state_.uptime_s();
-    for (const std::unique_ptr<connection>& c : connections_) c->active_s = now_s_;
+    now_s_ = state_.items.now();
+    for (const std::unique_ptr<connection>& c : connections_) c->active_s.store(now_s_, std::memory_order_relaxed);
   }
   idle_timeout_s_ = timeout;
 }
@@ -85,9 +86,9 @@ void worker::take_settings() noexcept {
 void worker::handle(const loop_event& event) noexcept {
   auto* const c = static_cast<connection*>(event.tag);
   if (c == nullptr) return take_mail();
-  c->active_s = now_s_;
+  c->active_s.store(now_s_, std::memory_order_relaxed);
   // One that is neither reading nor writing has its turn later; what comes for it meanwhile it keeps.
-  const connection::state waits_for = c->waiting_for;
+  const connection::state waits_for = c->waits_for();
   const bool reading = waits_for == connection::state::reading;
   connection::state next = waits_for;
   switch (event.kind) {
@@ -128,7 +129,9 @@ void worker::adopt(const arrival& from) noexcept {
     close(from.descriptor);
   } else if (c->watch = loop_->add(from.descriptor, c.get(), wanted_in(*c, connection::state::reading));
              c->watch != event_loop::none) {
-    c->active_s = now_s_;
+    c->active_s.store(now_s_, std::memory_order_relaxed);
+    if (state_.observes(watch_connevents)) tell_connection("conn_new", from.descriptor, "");
+    const std::lock_guard hold(list_lock_);
     c->index = static_cast<std::uint32_t>(connections_.size());
     connections_.push_back(std::move(c));
     return;
@@ -146,12 +149,13 @@ interest worker::wanted_in(const connection& c, connection::state s) const noexc
 
 // Arranges what the connection is to wait for next.
 void worker::settle(connection& c, connection::state next) noexcept {
-  if (next == connection::state::closed) return forget(c);
+  if (next == connection::state::closed) return forget(c, c.end_reason());
+  if (next == connection::state::watching) return give_to_watchers(c);
   if (next == connection::state::ready) ready_.push_back(&c);
-  const interest before = wanted_in(c, c.waiting_for);
+  const interest before = wanted_in(c, c.waits_for());
   const interest now = wanted_in(c, next);
-  c.waiting_for = next;
-  if (before != now && !loop_->change(c.watch, &c, now)) forget(c);
+  c.waiting_for.store(next, std::memory_order_relaxed);
+  if (before != now && !loop_->change(c.watch, &c, now)) forget(c, "error");
 }
 
 // Once a second: closes connections of which nothing was heard for too long. One whose turn is to come is not idle.
@@ -159,23 +163,47 @@ void worker::end_idle() noexcept {
   idle_looked_at_ = now_s_;
   for (std::size_t i = connections_.size(); i-- > 0;) {  // the last takes the place of one that goes
     connection& c = *connections_[i];
-    if (c.waiting_for == connection::state::ready || now_s_ - c.active_s < idle_timeout_s_) continue;
+    if (c.waits_for() == connection::state::ready) continue;
+    if (now_s_ - c.active_s.load(std::memory_order_relaxed) < idle_timeout_s_) continue;
     state_.idle_kicks.fetch_add(1, std::memory_order_relaxed);
-    forget(c);
+    forget(c, "idle_timeout");
   }
 }
 
-void worker::forget(connection& c) noexcept {
+void worker::give_to_watchers(connection& c) noexcept {
+  loop_->remove(c.watch);
+  connection::parts parts = c.release();
+  drop(c);
+  state_.watching.adopt(parts.topics, parts.descriptor, std::move(parts.stream));
+}
+
+void worker::tell_connection(std::string_view type, int descriptor, std::string_view reason) noexcept {
+  event_text line(type);
+  const peer_name who = name_of_peer(descriptor);
+  line.word(" rip=").word(who.host).number(" rport=", who.port);
+  line.word(who.local ? " transport=local" : " transport=tcp").word(reason);
+  state_.watching.tell(watch_connevents, line.number(" cfd=", descriptor));
+}
+
+void worker::forget(connection& c, std::string_view reason) noexcept {
+  if (state_.observes(watch_connevents)) {
+    tell_connection("conn_close", c.descriptor(), std::string(" reason=").append(reason));
+  }
   if (state_.verbosity.load(std::memory_order_relaxed) > 1) log_traffic('<', c.descriptor(), "connection closed");
   if (c.in_handshake()) state_.tls_handshake_errors.fetch_add(1, std::memory_order_relaxed);
   loop_->remove(c.watch);
+  drop(c);
+  state_.connections_now.fetch_sub(1, std::memory_order_relaxed);
+}
+
+void worker::drop(connection& c) noexcept {
+  const std::lock_guard hold(list_lock_);
   const std::uint32_t index = c.index;
   if (index + 1 != connections_.size()) {
     connections_[index].swap(connections_.back());
     connections_[index]->index = index;
   }
   connections_.pop_back();
-  state_.connections_now.fetch_sub(1, std::memory_order_relaxed);
 }
 
 }  // namespace scoot::server

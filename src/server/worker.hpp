@@ -7,13 +7,14 @@
 // than their turn allows stand in a line that is served again after each round of events.
 //
 // Ownership: owns its connections; stop() ends the thread and closes them, and must come before the cache is destroyed.
-// Threads: hand_over() and stop() by any; the rest is the worker's own.
+// Threads: hand_over(), for_each() and stop() by any; the rest is the worker's own.
 #pragma once
 
 #include <future>
 #include <memory>
 #include <mutex>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -43,6 +44,14 @@ class worker {
   // server_state::connections_now. With tls, server_state::tls makes a stream for it.
   void hand_over(int descriptor, bool tls = false) noexcept;
 
+  // For each connection: void(const connection&), of which only the descriptor, waits_for() and active_s may be looked
+  // at. They stay meanwhile.
+  template <class Visit>
+  void for_each(Visit&& visit) const {
+    const std::lock_guard hold(list_lock_);
+    for (const auto& one : connections_) visit(*one);
+  }
+
  private:
   struct arrival {
     int descriptor = -1;
@@ -57,13 +66,17 @@ class worker {
   [[nodiscard]] interest wanted_in(const connection& c, connection::state s) const noexcept;
   void handle(const loop_event& event) noexcept;
   void settle(connection& c, connection::state next) noexcept;
-  void forget(connection& c) noexcept;
+  void forget(connection& c, std::string_view reason) noexcept;
+  void drop(connection& c) noexcept;
+  void give_to_watchers(connection& c) noexcept;
+  void tell_connection(std::string_view type, int descriptor, std::string_view reason) noexcept;
 
   server_state& state_;
   response_buffer out_;
   std::unique_ptr<char[]> read_buffer_;
   connection_context context_;
   std::unique_ptr<event_loop> loop_;
+  mutable std::mutex list_lock_;  // for others; held while connections come and go
   std::vector<std::unique_ptr<connection>> connections_;
   std::vector<connection*> ready_;  // those whose turn was over
   std::vector<connection*> turn_;   // of this round

@@ -95,7 +95,8 @@ def as_root_options():
 class Server:
     """One server process. Use it as a context manager, or through ServerTest.server()."""
 
-    def __init__(self, *options, transport="tcp", nofile=None, bind=True, text=True, tls=None, environment=None, port=None):
+    def __init__(self, *options, transport="tcp", nofile=None, bind=True, text=True, tls=None, environment=None, port=None, program=None):
+        self.program = program  # another than the one under test: the reference beside it
         self.text = text  # False: it closes on clients that speak the text protocol
         self.options = [str(option) for option in options]
         self.transport = transport
@@ -143,8 +144,11 @@ class Server:
         elif self.bind:
             self.port = self.fixed_port or free_port()
             listen = ["-l", "127.0.0.1", "-p", str(self.port)]
-        extra = os.environ.get("SCOOT_SERVER_OPTIONS", "").split()
-        self.command = [server_path(), *listen, *as_root_options(), *extra, *self.options]
+        if self.program:
+            before = [self.program, *listen, *(["-u", "root"] if os.geteuid() == 0 else [])]
+        else:
+            before = [server_path(), *listen, *as_root_options(), *os.environ.get("SCOOT_SERVER_OPTIONS", "").split()]
+        self.command = [*before, *self.options]
         limit = self.nofile
 
         def lower_limits():
@@ -441,6 +445,38 @@ class ServerTest(unittest.TestCase):
         client = server.connect(**settings)
         self.addCleanup(client.close)
         return client
+
+
+def need_reference():
+    """The path of memcached itself, to run beside the server under test."""
+    found = shutil.which("memcached")
+    unpacked = os.path.join(ROOT, "build", "peers", "usr", "bin", "memcached")
+    if not found and os.access(unpacked, os.X_OK):
+        found = unpacked
+    need_client(found, "memcached is missing (./dev test unpacks it)")
+    skip_unless(not is_reference(), "memcached is the server under test")
+    return found
+
+
+def npm_modules(npm):
+    """The node_modules of tests/npm, installed under build/npm as its package-lock.json says."""
+    wanted, folder = os.path.join(ROOT, "tests", "npm"), os.path.join(ROOT, "build", "npm")
+    modules = os.path.join(folder, "node_modules")
+    names = ["package.json", "package-lock.json"]
+
+    def texts(where):
+        return [open(os.path.join(where, name), "rb").read() if os.path.exists(os.path.join(where, name)) else None for name in names]
+
+    if not os.path.isdir(modules) or texts(folder) != texts(wanted):
+        os.makedirs(folder, exist_ok=True)
+        for name in names:
+            shutil.copy(os.path.join(wanted, name), folder)
+        command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+        run = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=180)
+        if run.returncode != 0:
+            shutil.rmtree(folder, ignore_errors=True)
+            skip_unless(False, "npm cannot install tests/npm: " + run.stderr.strip()[-200:])
+    return modules
 
 
 def need_client(condition, reason):

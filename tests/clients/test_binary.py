@@ -155,6 +155,20 @@ class DalliTest(harness.ServerTest):
         self.assertEqual(run.returncode, 0, run.stdout + run.stderr)
         self.assertRegex(run.stdout, r"(?m)^\d\d checks$")
 
+    def test_memjs(self):
+        node, npm = shutil.which("node"), shutil.which("npm")
+        harness.skip_unless(node and npm, "node or npm is missing: on Debian 12 they bring hundreds of packages")
+        modules = harness.npm_modules(npm)
+        servers = [self.server() for _ in range(2)]
+        run = subprocess.run(
+            [node, f"{HERE}/memjs.js", modules, *(f"127.0.0.1:{server.port}" for server in servers)],
+            capture_output=True,
+            text=True,
+            timeout=harness.patience(60),
+        )
+        self.assertEqual(run.returncode, 0, run.stdout + run.stderr)
+        self.assertRegex(run.stdout, r"(?m)^\d\d checks$")
+
 
 if __name__ == "__main__":
     unittest.main()

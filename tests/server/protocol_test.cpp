@@ -157,7 +157,6 @@ TEST(protocol, answers_bad_lines_as_memcached_does) {
       {"verbosity 0 0 0 0\r\n", error},
       {"cache_memlimit\r\n", error},
       {"cache_memlimit 1\r\n", "MEMLIMIT_TOO_SMALL cannot set maxbytes to less than 8m\r\n"},
-      {"watch\r\n", "CLIENT_ERROR watch commands not allowed\r\n"},
       {"bogus\r\n", error},
   };
   for (const auto& [line, expected] : table) EXPECT_EQ(refused(line), expected) << line;
