@@ -118,7 +118,8 @@ struct item_view {
   bool stale = false;
   bool won = false;  // a reader was told to store it anew already
   bool binary_key = false;
-  bool wins = false;  // this reader is told to
+  bool wins = false;     // this reader is told to
+  bool created = false;  // by this read
 };
 
 class pinned_item;
@@ -129,6 +130,7 @@ struct meta_read {
   bool idle = false;  // keep the second of the last use from now on, and report it
   std::optional<std::uint32_t> create =
       std::nullopt;              // where there is no item, make an empty one with this expiry; its reader wins
+  bool create_prevails = false;  // over read_options::touch, where an item is made
   std::uint64_t create_cas = 0;  // the unique for it, rather than the next one
   bool binary_key = false;       // a note for it
   std::optional<std::uint32_t> recache = std::nullopt;  // the reader wins if the item expires before this second

@@ -54,6 +54,7 @@ progress shard::get_meta(const hashed_key& k, const read_options& options, visit
     s = find(k);
     seen = s.get().view();
     seen.binary_key = meta.binary_key;
+    seen.created = true;
   }
   ++(options.touch ? counts_.touches : counts_.gets);
   if (!s) return progress::finished;
@@ -86,7 +87,7 @@ item_view shard::view_meta(item it, std::uint32_t now) noexcept {
 // The empty item that a read makes, so that others know that it is being filled.
 progress shard::create_empty(const hashed_key& k, const read_options& options) noexcept {
   const meta_read& meta = *options.meta;
-  const std::uint32_t expires_at = options.touch ? *options.touch : *meta.create;
+  const std::uint32_t expires_at = options.touch && !meta.create_prevails ? *options.touch : *meta.create;
   const item_fields fields{false, expires_at != expires_never, options.cas || meta.create_cas != 0, true};
   void* const block = allocate(item::bytes_for(k.key.size(), 0, fields));
   if (block == nullptr) return progress::more_room;
@@ -124,8 +125,10 @@ progress shard::store_meta(const hashed_key& k, std::string_view value, const st
       status = s ? cache_status::ok : cache_status::not_stored;
     }
   } else if (s && options.mode == store_mode::compare_and_swap && extras.invalidate &&
-             !has_unique(s.get(), options.cas) && (!s.get().has_cas_field() || s.get().cas() > options.cas)) {
-    // An item without a unique was stored since the unique that is compared was given.
+             !has_unique(s.get(), options.cas) &&
+             options.cas <
+                 (s.get().has_cas_field() ? s.get().cas() : options_.cas->load(std::memory_order_relaxed) + 1)) {
+    // An item without a unique was stored since the unique that is compared was given, if that ever was.
     const item old = s.get();
     as.expires_at = old.expires_at();
     notes = item::note_stale | (old.notes() & item::note_won);
@@ -224,7 +227,8 @@ progress shard::prepare_arithmetic(const hashed_key& k, const arithmetic_options
     done = options.create.has_value();
     return done ? create_number(k, options, result) : progress::finished;
   }
-  if (options.cas != 0 && !has_unique(s.get(), options.cas)) {
+  // As in memcached that an empty value is no number counts more.
+  if (options.cas != 0 && s.get().value_bytes() != 0 && !has_unique(s.get(), options.cas)) {
     ++counts_.cas_badval;
     result.status = cache_status::exists;
     done = true;
@@ -256,7 +260,9 @@ progress shard::create_number(const hashed_key& k, const arithmetic_options& opt
   result.status = cache_status::ok;
   result.value = options.initial;
   result.expired_at = *options.create;
-  report_arithmetic(k, options, result);
+  arithmetic_options made = options;
+  made.touch.reset();  // its expiry is that of `create`
+  report_arithmetic(k, made, result);
   return progress::finished;
 }
 

@@ -496,7 +496,9 @@ progress shard::arithmetic(const hashed_key& k, const arithmetic_options& option
     std::memcpy(it.value(), digits, length);
     std::memset(it.value() + length, ' ', it.value_bytes() - length);
     if (it.has_cas_field()) it.set_cas(options.new_cas != 0 ? options.new_cas : next_cas());
+    const bool was_read = it.was_read();
     it.note_read();
+    it.set_read(was_read);  // a use, but nobody was told the value
   } else {
     // Longer, or pinned and so not to be written to: a new block, padded to the length of the old value.
     bool gone = false;
@@ -534,7 +536,7 @@ progress shard::replace_number(const hashed_key& k, std::string_view digits, con
   if (fields.cas) it.set_cas(options.new_cas != 0 ? options.new_cas : next_cas());
   std::memset(it.value(), ' ', value_bytes);
   std::memcpy(it.value(), digits.data(), digits.size());
-  it.set_read(true);
+  it.set_read(old.was_read());
   take_over(s, it);
   return progress::finished;
 }

@@ -19,6 +19,7 @@ constexpr std::string_view too_many_flags = "CLIENT_ERROR options flags are too 
 constexpr std::string_view opaque_too_long = "CLIENT_ERROR opaque token too long\r\n";
 constexpr std::string_view bad_initial = "CLIENT_ERROR invalid numeric initial value\r\n";
 constexpr std::string_view bad_delta = "CLIENT_ERROR invalid numeric delta value\r\n";
+constexpr std::string_view bad_mode_length = "CLIENT_ERROR incorrect length for M token\r\n";
 constexpr std::string_view bad_set_mode = "CLIENT_ERROR invalid mode for ms M token\r\n";
 constexpr std::string_view bad_arithmetic_mode = "CLIENT_ERROR invalid mode for ma M token\r\n";
 
@@ -75,6 +76,7 @@ std::string_view read_flag(char letter, std::string_view token, meta_request& ou
     case 'b':
       return decode_key(out);
     case 'N':
+      out.vivify_after_touch = out.has('T');
       return read_ttl(token, out.vivify_ttl);
     case 'T':
       return read_ttl(token, out.ttl);
@@ -92,7 +94,8 @@ std::string_view read_flag(char letter, std::string_view token, meta_request& ou
     case 'D':
       return read_number(token, bad_delta, out.delta);
     case 'M':
-      out.mode = token.empty() ? ' ' : token.front();
+      if (token.size() != 1) return bad_mode_length;
+      out.mode = token.front();
       break;
     case 'O':
       return token.size() < opaque_bytes_max ? std::string_view{} : opaque_too_long;

@@ -47,6 +47,7 @@ struct meta_request {
   bool drop_value = false;                   // x
   bool give_cas = false;                     // c
   bool recache_after_touch = false;          // R stands behind T
+  bool vivify_after_touch = false;           // N does
   char mode = 0;                             // M
   std::uint32_t client_flags = 0;            // F
   std::optional<std::int32_t> ttl;           // T

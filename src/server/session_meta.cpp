@@ -52,18 +52,22 @@ char* write_echo(char* to, std::string_view flag, const meta_request& what) noex
 }
 
 char* write_item_flags(char* to, const meta_request& what, const item_view& item, std::uint32_t now) noexcept {
-  bool touched = item.wins && what.vivify_ttl && item.value.empty() && item.expired_at == expires_never;
+  // Flags take effect one after another, and t tells what is so when its turn comes.
+  std::uint32_t expires_at = item.created ? expires_never : what.ttl ? item.expired_at : item.expires_at;
   for (std::size_t i = 0; i < what.flag_count; ++i) {
     const std::string_view flag = what.flags[i];
     switch (flag.front()) {
       case 'T':
-        touched = true;
+        expires_at = expiry_of(*what.ttl, now);
+        break;
+      case 'N':
+        if (item.created) expires_at = expiry_of(*what.vivify_ttl, now);
         break;
       case 's':
         to = write_decimal(write_flag(to, 's'), item.value.size());
         break;
       case 't':
-        to = write_ttl(to, touched || !what.ttl ? item.expires_at : item.expired_at, now);
+        to = write_ttl(to, expires_at, now);
         break;
       case 'c':
         to = write_decimal(write_flag(to, 'c'), item.cas);
@@ -179,6 +183,7 @@ void session::meta_get(const session_context& with, const meta_request& what) no
   meta.binary_key = what.binary_key;
   meta.create_cas = what.new_cas.value_or(0);
   meta.recache_after_touch = what.recache_after_touch;
+  meta.create_prevails = what.vivify_after_touch;
   if (what.vivify_ttl) meta.create = expiry_of(*what.vivify_ttl, now);
   if (what.recache_ttl) meta.recache = expiry_of(*what.recache_ttl, now);
   read_options options;

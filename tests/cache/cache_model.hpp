@@ -53,12 +53,13 @@ class cache_model {
     if (!failure_.empty()) return false;
     using operation = void (cache_model::*)();
     static constexpr operation operations[] = {
-        &cache_model::store,      &cache_model::store,      &cache_model::store,  &cache_model::store,
-        &cache_model::store,      &cache_model::extend,     &cache_model::extend, &cache_model::compare_and_swap,
-        &cache_model::arithmetic, &cache_model::arithmetic, &cache_model::remove, &cache_model::remove,
-        &cache_model::touch,      &cache_model::pin,        &cache_model::get,    &cache_model::two_steps,
-        &cache_model::two_steps,  &cache_model::pass_time,  &cache_model::get,    &cache_model::get_many,
-        &cache_model::refuse,     &cache_model::set_budget};
+        &cache_model::store,      &cache_model::store,      &cache_model::store,       &cache_model::store,
+        &cache_model::store,      &cache_model::extend,     &cache_model::extend,      &cache_model::compare_and_swap,
+        &cache_model::arithmetic, &cache_model::arithmetic, &cache_model::remove,      &cache_model::remove,
+        &cache_model::touch,      &cache_model::pin,        &cache_model::get,         &cache_model::two_steps,
+        &cache_model::two_steps,  &cache_model::pass_time,  &cache_model::get,         &cache_model::get_many,
+        &cache_model::refuse,     &cache_model::set_budget, &cache_model::store_meta,  &cache_model::store_meta,
+        &cache_model::get_meta,   &cache_model::get_meta,   &cache_model::remove_meta, &cache_model::arithmetic_meta};
     (this->*operations[choices_.below(std::size(operations))])();
     move_everything(*cache_);
     return failure_.empty();
@@ -188,6 +189,7 @@ class cache_model {
     if (mine == nullptr) return;
     mine->value = mode == store_mode::append ? mine->value + value : value + mine->value;
     mine->cas = 0;
+    mine->stale = mine->won = false;
   }
 
   void compare_and_swap() {
@@ -337,6 +339,167 @@ class cache_model {
     options.mode = choices_.below(2) == 0 ? store_mode::set : store_mode::replace;
     (void)expect(cache_->store(key, value, options) == cache_status::too_large, "too large", key);
     if (options.mode == store_mode::set) oracle_.erase(key);
+  }
+
+  // What meta and binary commands ask for beyond the plain operations.
+  std::uint32_t later() { return clock_.seconds + 1 + static_cast<std::uint32_t>(choices_.below(500)); }
+  std::uint64_t some_unique(const copied* mine) {
+    return mine != nullptr && mine->cas != 0 && choices_.below(2) == 0 ? mine->cas : choices_() | 1;
+  }
+
+  void store_meta() {
+    const std::string key = some_key();
+    std::string value = some_value();
+    store_options options;
+    store_extras extras;
+    stored_item stored;
+    options.extras = &extras;
+    options.flags = choices_.below(2) == 0 ? 0 : static_cast<std::uint32_t>(choices_());
+    options.expires_at = choices_.below(2) == 0 ? expires_never : later();
+    options.mode = std::array{store_mode::set, store_mode::add, store_mode::replace, store_mode::append,
+                              store_mode::prepend}[choices_.below(5)];
+    const bool extends = options.mode == store_mode::append || options.mode == store_mode::prepend;
+    copied* mine = known(key);
+    if (extends && mine != nullptr && mine->value.size() > options_.value_bytes_max) return;
+    extras.stored = &stored;
+    extras.give_cas = choices_.below(2) == 0;
+    if (choices_.below(4) == 0) extras.new_cas = choices_() | 1;
+    extras.create = extends && choices_.below(2) == 0;
+    if (extends && choices_.below(3) == 0) extras.expect = some_unique(mine);
+    cache_status expected = cache_status::ok;
+    if (options.mode == store_mode::add && mine != nullptr) expected = cache_status::not_stored;
+    if (options.mode == store_mode::replace && mine == nullptr) expected = cache_status::not_stored;
+    if (extends && mine == nullptr && !extras.create) expected = cache_status::not_stored;
+    if (extends && mine != nullptr && extras.expect && *extras.expect != mine->cas) expected = cache_status::exists;
+    if (!expect(cache_->store(key, value, options) == expected, "store with extras", key)) return;
+    if (expected != cache_status::ok) return;
+    if (extends && mine != nullptr) {
+      extended(mine, cache_status::ok, options.mode, value, key);
+    } else {
+      oracle_[key] = {value, options.flags, options.expires_at, 0};
+    }
+    copied& now = oracle_[key];
+    now.cas = stored.cas;
+    (void)expect(stored.value_bytes == now.value.size(), "another size is reported", key);
+    if (extras.give_cas || extras.new_cas != 0) (void)expect(stored.cas != 0, "no unique is reported", key);
+    if (extras.new_cas != 0) (void)expect(stored.cas == extras.new_cas, "another unique is given", key);
+  }
+
+  // One reader at a time is told to store anew what is stale, about to expire or not there.
+  void get_meta() {
+    const std::string key = some_key();
+    copied* mine = known(key);
+    meta_read meta;
+    read_options options;
+    options.meta = &meta;
+    options.cas = choices_.below(3) == 0;
+    meta.use = choices_.below(4) != 0;
+    meta.idle = choices_.below(2) == 0;
+    if (choices_.below(3) == 0) meta.create = choices_.below(2) == 0 ? expires_never : later();
+    if (choices_.below(3) == 0) meta.recache = later();
+    if (choices_.below(5) == 0) options.touch = later();
+    bool seen = false, wins = false, stale = false, won = false;
+    copied theirs;
+    const cache_status status = cache_->get(
+        key,
+        [&](const item_view& view) {
+          seen = true, wins = view.wins, stale = view.stale, won = view.won;
+          theirs = {std::string(view.value), view.flags, view.expires_at, view.cas};
+        },
+        options);
+    const bool created = mine == nullptr && meta.create.has_value();
+    if (!expect((status == cache_status::ok) == (mine != nullptr || created), "get with meta", key)) return;
+    (void)expect(seen == (status == cache_status::ok), "get with meta visits", key);
+    if (!seen) return;
+    if (created) {
+      oracle_[key] = {"", 0, options.touch.value_or(*meta.create), 0};
+      mine = &oracle_[key];
+      (void)expect(wins && !stale && !won, "who makes an item wins", key);
+      mine->won = true;
+    } else {
+      const bool early = meta.recache && mine->expires_at != expires_never && mine->expires_at < *meta.recache;
+      (void)expect(stale == mine->stale && won == mine->won, "other marks", key);
+      (void)expect(wins == (!mine->won && (mine->stale || early)), "the wrong one wins", key);
+      mine->won = mine->won || wins;
+      if (options.touch) mine->expires_at = *options.touch;
+    }
+    same(theirs, *mine, key);
+    if (options.cas) {
+      (void)expect(theirs.cas != 0 && (mine->cas == 0 || theirs.cas == mine->cas), "another unique", key);
+      mine->cas = theirs.cas;
+    }
+  }
+
+  void remove_meta() {
+    const std::string key = some_key();
+    copied* mine = known(key);
+    remove_options options;
+    options.compare = choices_.below(2) == 0;
+    if (choices_.below(2) == 0) options.cas = some_unique(mine);
+    options.keep_stale = choices_.below(2) == 0;
+    options.drop_value = choices_.below(3) == 0;
+    if (choices_.below(2) == 0) options.flags = static_cast<std::uint32_t>(choices_());
+    if (choices_.below(2) == 0) options.expires_at = choices_.below(2) == 0 ? expires_never : later();
+    if (choices_.below(3) == 0) options.new_cas = choices_() | 1;
+    const bool compares = options.compare || options.cas != 0;
+    const cache_status status = cache_->remove(key, options);
+    if (mine == nullptr) return void(expect(status == cache_status::not_found, "remove of nothing", key));
+    if (compares && (mine->cas == 0 || mine->cas != options.cas)) {
+      return void(expect(status == cache_status::exists, "remove of another unique", key));
+    }
+    if (!expect(status == cache_status::ok, "remove with options", key)) return;
+    if (!options.keep_stale && !options.drop_value) return void(oracle_.erase(key));
+    if (options.drop_value) {
+      *mine = {"", options.flags, options.expires_at.value_or(expires_never),
+               options.new_cas != 0 ? options.new_cas : mine->cas};
+    }
+    if (options.keep_stale) {
+      if (options.expires_at) mine->expires_at = *options.expires_at;
+      mine->stale = true;
+      mine->won = false;
+      mine->cas = options.new_cas;  // else the next one, which nobody knows
+    }
+  }
+
+  void arithmetic_meta() {
+    const std::string key = some_key();
+    copied* mine = known(key);
+    arithmetic_options options;
+    options.report = true;
+    options.delta = choices_() >> choices_.below(64);
+    options.decrement = choices_.below(2) == 0;
+    if (choices_.below(3) == 0) options.cas = some_unique(mine);
+    options.give_cas = choices_.below(2) == 0;
+    if (choices_.below(4) == 0) options.new_cas = choices_() | 1;
+    options.initial = choices_() >> choices_.below(64);
+    if (choices_.below(2) == 0) options.create = choices_.below(2) == 0 ? expires_never : later();
+    if (choices_.below(3) == 0) options.touch = later();
+    const arithmetic_result r = cache_->arithmetic(key, options);
+    if (mine == nullptr && !options.create) {
+      return void(expect(r.status == cache_status::not_found, "arithmetic on nothing", key));
+    }
+    if (mine == nullptr) {
+      if (!expect(r.status == cache_status::ok && r.value == options.initial, "a number is made", key)) return;
+      oracle_[key] = {std::to_string(options.initial), 0, *options.create, r.cas};
+      return void(expect(r.expires_at == *options.create, "another expiry of a number", key));
+    }
+    if (options.cas != 0 && mine->cas != options.cas && !mine->value.empty()) {
+      return void(expect(r.status == cache_status::exists, "arithmetic on another unique", key));
+    }
+    std::uint64_t before = 0;
+    if (!caching::parse_decimal(mine->value, before)) {
+      return void(expect(r.status == cache_status::not_numeric, "arithmetic on a text", key));
+    }
+    const std::uint64_t after = options.decrement ? before - std::min(before, options.delta) : before + options.delta;
+    if (!expect(r.status == cache_status::ok && r.value == after, "another sum", key)) return;
+    (void)expect(r.expired_at == mine->expires_at, "another expiry before", key);
+    if (options.touch) mine->expires_at = *options.touch;
+    (void)expect(r.expires_at == mine->expires_at, "another expiry after", key);
+    if (options.give_cas || options.new_cas != 0) (void)expect(r.cas != 0, "no unique of a sum", key);
+    std::string digits = std::to_string(after);
+    if (digits.size() < mine->value.size()) digits.resize(mine->value.size(), ' ');
+    mine->value = digits;
+    mine->cas = r.cas;
   }
 
   // Up to twice the budget and back; an exact model never goes below what it began with.

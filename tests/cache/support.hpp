@@ -46,6 +46,8 @@ struct copied {
   std::uint32_t flags = 0;
   std::uint32_t expires_at = 0;
   std::uint64_t cas = 0;
+  bool stale = false;
+  bool won = false;  // somebody was told to store it anew
 };
 
 inline std::optional<copied> read(cache& c, std::string_view key, const read_options& options = {}) {

@@ -6,6 +6,11 @@ collide, uniques that are right, stale and invented. Uniques differ between serv
 the order of first appearance before answers are compared, and commands name them by that number; seconds to live are
 rounded. Where the two may differ, KNOWN says why.
 
+Left out of the streams, because what follows would differ as well: appending that makes the item (ms with N, later than
+memcached 1.6.18); delayed flushes (memcached forgets a flush that was before a later one that is yet to come, so that
+flushed items are back); h (items keep it when they are appended to, in memcached they do not); I of ms (an item without a
+unique counts as newer than any that was given, also to another key).
+
 A stream that is answered differently is cut down until no command can be left out, and printed with its seed.
 SCOOT_DIFFERENTIAL_SECONDS (default 6) is how long streams are tried, SCOOT_DIFFERENTIAL_SEED where they begin.
 """
@@ -25,11 +30,7 @@ STREAM = 60
 
 # Patterns of what the two may answer differently: (command, our answer, memcached's, why).
 KNOWN = [
-    (rb"^set .* 4000000000\r", rb".*", rb".*", "a length above 2^31: memcached 1.6.18 lets it wrap"),
     (rb"^me ", rb".*", rb".*", "exp is told as seconds to go, la and cls are of other mechanisms"),
-    (rb"^ma .* b.* k|^ma .* k.* b|^mg .* b.* k|^mg .* k.* b", rb".*", rb".*",
-     "an item that ma or mg made under a base64 key says so later, as one that ms made does"),
-    (rb"^(mg|ma|ms|md) .*\bb\b", rb".*", rb".*", "the same, in what k of later commands answers"),
 ]
 
 
@@ -55,9 +56,10 @@ def text_command(rng):
     if kind < 16:
         return f"touch {{k{key}}} {rng.choice([0, 1000, -1, 'x'])}{tail}\r\n"
     if kind < 17:
-        return f"set {{k{key}}} 0 0 {rng.choice([1, 3, 20])}\r\n{rng.choice([1, 2, 12345678901234567890])}\r\n"
+        number = str(rng.choice([1, 2, 12345678901234567890]))
+        return f"set {{k{key}}} 0 0 {len(number)}\r\n{number}\r\n"
     if kind < 18 and rng.random() < 0.2:
-        return f"flush_all{rng.choice(['', ' 0', ' 1000', ' noreply', ' x'])}\r\n"
+        return f"flush_all{rng.choice(['', ' 0', ' noreply', ' x'])}\r\n"
     return rng.choice([
         "get\r\n", "set\r\n", "incr\r\n", f"incr {{k{key}}}\r\n", "nonsense\r\n", "\r\n", "gat\r\n", "gat x {k1}\r\n", "delete\r\n",
         f"set {{k{key}}} 0 0\r\n", f"set {{k{key}}} 0 0 -1\r\n", f"touch {{k{key}}}\r\n", "verbosity\r\n", "verbosity 0\r\n", "mn\r\n",
@@ -77,28 +79,27 @@ def meta_command(rng):
     unique, ttl = f"{{u{rng.randrange(4)}}}", rng.choice(["0", "1000", "-1", "30"])
     kind = rng.randrange(10)
     if kind < 4:
-        return f"mg {name}{flags(['v', 's', 'f', 'c', 't', 'k', 'Oabc', 'q', 'h', f'N{ttl}', 'R2000', f'T{ttl}'])}\r\n"
+        return f"mg {name}{flags(['v', 's', 'f', 'c', 't', 'k', 'Oabc', 'q', f'N{ttl}', 'R2000', f'T{ttl}'])}\r\n"
     if kind < 7:
         mode = rng.choice(["MS", "ME", "MA", "MP", "MR", "Mset", "Mx", "M"])
-        of = ["c", "k", "Oxyz", "q", "F5", f"T{ttl}", mode, f"C{unique}", "I", f"N{ttl}"]
+        of = ["c", "k", "Oxyz", "q", "F5", f"T{ttl}", mode, f"C{unique}"]
         return f"ms {name} {len(value)}{flags(of)}\r\n{value}\r\n"
     if kind < 8:
         return f"md {name}{flags(['q', 'Oq', 'k', 'I', f'T{ttl}', f'C{unique}'])}\r\n"
     if kind < 9:
-        of = ["v", "t", "c", "k", "q", "Oz", "N0", "J13", "D7", "MD", "MI", "M+", "M-", f"T{ttl}", f"C{unique}"]
+        # Where ma makes the number memcached 1.6.18 answers with -1 for t and in spite of q.
+        making = [rng.choice(["N0", "N1000"])] if rng.random() < 0.5 else ["t", "q", f"T{ttl}"]
+        of = ["v", "c", "k", "Oz", *making, "J13", "D7", "MD", "MI", "M+", "M-", f"C{unique}"]
         return f"ma {name}{flags(of)}\r\n"
     return rng.choice([
         "mg\r\n", f"mg {name} v v\r\n", f"ms {name}\r\n", f"ms {name} x\r\n", f"md {name} !\r\n", "ma\r\n", "mn\r\n", "me\r\n",
-        f"mg {'z' * 251}\r\n", f"mg {name} O{'o' * 40}\r\n", f"ma {name} Dx\r\n",
+        f"mg {'z' * 251}\r\n", f"mg none O{'o' * 40}\r\n", f"ma {name} Dx\r\n",
     ])  # fmt: skip
 
 
-def binary_frame(opcode, key=b"", value=b"", extras=b"", unique=0):
-    return opcode, key, value, extras, unique
-
-
 def binary_command(rng):
-    """(opcode, key number or None, value, extras, unique number or None)"""
+    """(opcode, key number or None, value, extras, unique number or None). Without verbosity: memcached 1.6.18 takes what
+    comes behind it for part of it."""
     key, value = rng.randrange(KEYS), value_of(rng)
     quiet = rng.random() < 0.2
     unique = rng.randrange(4) if rng.random() < 0.2 else None
@@ -119,13 +120,18 @@ def binary_command(rng):
     return rng.choice([
         (0x0A, None, "", b"", None), (0x1C, key, "", struct.pack(">I", expiry), None),
         (0x1D, key, "", struct.pack(">I", expiry), None), (0x1E, key, "", struct.pack(">I", expiry), None),
-        (0x1B, None, "", struct.pack(">I", 0), None), (0x08, None, "", struct.pack(">I", 1000), None),
+        (0x08, None, "", b"", None),
     ])  # fmt: skip
 
 
 def value_of(rng):
     length = rng.choice([0, 1, 3, 5, 100, 100, 5000, 20000])
     return rng.choice("abcdefgh") * length if rng.random() < 0.8 else str(rng.choice([0, 1, 9, 99, 10**19]))
+
+
+def left(seconds):
+    """Rounded; of an item that is past its time memcached tells a number that went round below 0."""
+    return b"0" if int(seconds) > 2**31 else b"%d" % round(int(seconds), -1)
 
 
 GENERATORS = {"text": text_command, "meta": meta_command, "binary": binary_command}
@@ -160,9 +166,15 @@ class Side:
         answer = b""
         while not answer.endswith(b"MN\r\n"):
             answer += self.client.line() + b"\r\n"
-        answer = re.sub(rb"(VALUE \S+ \d+ \d+ )(\d+)", lambda m: m[1] + self.token(m[2]), answer)
+        # Now and then memcached makes a new item of a shorter number instead of padding the old one.
+        answer = re.sub(rb"^(VALUE \S+ \d+|VA) \d+(.*\r\n)(\d+) *\r\n", rb"\1 *\2\3\r\n", answer, flags=re.M)
+        answer = re.sub(rb"(VALUE \S+ \d+ [\d*]+ )(\d+)", lambda m: m[1] + self.token(m[2]), answer)
         answer = re.sub(rb"^((?:HD|VA|EX|NS|NF).*? c)(\d+)", lambda m: m[1] + self.token(m[2]), answer, flags=re.M)
-        answer = re.sub(rb"^((?:HD|VA).*? t)(\d+)", lambda m: m[1] + b"%d" % round(int(m[2]), -1), answer, flags=re.M)
+        answer = re.sub(rb"^((?:HD|VA).*? t)(\d+)", lambda m: m[1] + left(m[2]), answer, flags=re.M)
+        # An item that mg or ma made under a base64 key answers k with its plain bytes in memcached, else as base64.
+        for i in range(KEYS):
+            raw = f"{self.prefix}\x01 {i}".encode()
+            answer = answer.replace(b" k" + base64.b64encode(raw) + b" b", b" kB%d" % i).replace(b" k" + raw, b" kB%d" % i)
         return answer.replace(self.prefix.encode(), b"key")
 
     def exchange_binary(self, command):
@@ -181,7 +193,7 @@ class Side:
             if opaque == 0xFFFF:
                 return answer
             answer += b"[%d %d %d %d %s %r]" % (op, status, key_bytes, extra_bytes, self.token(cas),
-                                                rest.replace(self.prefix.encode(), b"key"))
+                                                rest.rstrip(b" ").replace(self.prefix.encode(), b"key"))
 
 
 class DifferentialTest(harness.ServerTest):
