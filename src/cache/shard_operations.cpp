@@ -537,6 +537,8 @@ progress shard::replace_number(const hashed_key& k, std::string_view digits, con
   std::memset(it.value(), ' ', value_bytes);
   std::memcpy(it.value(), digits.data(), digits.size());
   it.set_read(old.was_read());
+  // As in memcached a number that needs an item of its own is a fresh one.
+  if (fields.notes && digits.size() > old.value_bytes()) it.set_notes(old.notes() & item::note_binary_key);
   take_over(s, it);
   return progress::finished;
 }

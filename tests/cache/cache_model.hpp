@@ -224,6 +224,7 @@ class cache_model {
     const std::uint64_t after = options.decrement ? before - std::min(before, options.delta) : before + options.delta;
     (void)expect(r.value == after, "another sum", key);
     std::string digits = std::to_string(after);
+    if (digits.size() > mine->value.size()) mine->stale = mine->won = false;
     if (digits.size() < mine->value.size()) digits.resize(mine->value.size(), ' ');
     mine->value = digits;
     mine->cas = 0;
@@ -497,6 +498,7 @@ class cache_model {
     (void)expect(r.expires_at == mine->expires_at, "another expiry after", key);
     if (options.give_cas || options.new_cas != 0) (void)expect(r.cas != 0, "no unique of a sum", key);
     std::string digits = std::to_string(after);
+    if (digits.size() > mine->value.size()) mine->stale = mine->won = false;
     if (digits.size() < mine->value.size()) digits.resize(mine->value.size(), ' ');
     mine->value = digits;
     mine->cas = r.cas;

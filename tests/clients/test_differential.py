@@ -87,8 +87,9 @@ def meta_command(rng):
     if kind < 8:
         return f"md {name}{flags(['q', 'Oq', 'k', 'I', f'T{ttl}', f'C{unique}'])}\r\n"
     if kind < 9:
-        # Where ma makes the number memcached 1.6.18 answers with -1 for t and in spite of q.
-        making = [rng.choice(["N0", "N1000"])] if rng.random() < 0.5 else ["t", "q", f"T{ttl}"]
+        # Where ma makes the number memcached 1.6.18 answers with -1 for t and in spite of q; where the
+        # number gets longer it forgets T.
+        making = [rng.choice(["N0", "N1000"])] if rng.random() < 0.5 else ["t", "q"]
         of = ["v", "c", "k", "Oz", *making, "J13", "D7", "MD", "MI", "M+", "M-", f"C{unique}"]
         return f"ma {name}{flags(of)}\r\n"
     return rng.choice([
