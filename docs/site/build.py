@@ -66,6 +66,8 @@ class Site:
             if (self.out / reference).exists():
                 return reference
         source = self.root / name
+        if not source.exists():
+            return f"files/{name}"  # and it will be found missing
         if source.is_dir():
             return self.folder_page(name)
         # Sources are shown, not downloaded.
