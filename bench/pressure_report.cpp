@@ -271,31 +271,6 @@ plot trials_plot(const std::vector<finished_trial>& trials, const char* title, c
   return p;
 }
 
-plot hits_plot(const std::vector<finished_trial>& trials) {
-  plot p;
-  p.title = "Hit rate around the burst: mean of the trials";
-  p.x_label = "seconds since the burst began";
-  p.y_label = "hit rate";
-  for (const std::string& arm : arms_of(trials)) {
-    plot_series s;
-    s.name = arm;
-    const results of = of_arm(trials, arm);
-    for (std::size_t i = 0;; ++i) {
-      double sum = 0;
-      std::size_t n = 0;
-      for (const trial_result* r : of) {
-        if (i >= r->hit_timeline.size() || r->hit_timeline[i] < 0) continue;
-        sum += r->hit_timeline[i];
-        ++n;
-      }
-      if (n * 2 < of.size()) break;  // most trials are over
-      s.points.emplace_back(static_cast<double>(i) * timeline_step_s - timeline_before_s, sum / static_cast<double>(n));
-    }
-    p.series.push_back(s);
-  }
-  return p;
-}
-
 }  // namespace
 
 bool draw_pressure_plots(const std::string& prefix, const std::vector<finished_trial>& trials) {
@@ -305,10 +280,10 @@ bool draw_pressure_plots(const std::string& prefix, const std::vector<finished_t
                  trials_plot(trials, "Of the group in swap at most, a point a trial", "MiB",
                              [](const trial_result& r) { return static_cast<double>(r.swapped) * mib_a_page; })) &&
        ok;
-  ok = write_svg(prefix + "sweep.svg", trials_plot(trials, "The victim's worst sweep, a point a trial", "milliseconds",
-                                                   [](const trial_result& r) { return r.sweep_us_worst / 1e3; })) &&
-       ok;
-  return write_svg(prefix + "hits.svg", hits_plot(trials)) && ok;
+  return write_svg(prefix + "sweep.svg",
+                   trials_plot(trials, "The victim's worst sweep, a point a trial", "milliseconds",
+                               [](const trial_result& r) { return r.sweep_us_worst / 1e3; })) &&
+         ok;
 }
 
 }  // namespace bench

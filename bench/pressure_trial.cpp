@@ -29,6 +29,8 @@ constexpr std::uint64_t sweep_period_us = 50'000;
 constexpr int look_ms = 5;
 constexpr double burst_s_max = 30;
 constexpr double hit_rate_tolerance = 0.02;
+constexpr double hits_before_s = 0.5;
+constexpr double hit_step_s = 0.05;
 constexpr std::uint32_t missing_sample = 4'000;
 
 std::uint64_t seconds_ns(double s) { return static_cast<std::uint64_t>(s * 1e9); }
@@ -198,13 +200,16 @@ bool trial::watch_burst() {
 // What is missing after the burst, and until users have stored it again.
 bool trial::refill(double missing_before) {
   const auto items = static_cast<double>(plan.items);
+  const bool served = load->stop();
+  // Whom the kernel killed may close its connections before it has ended.
+  result.scootd_died = result.scootd_died || (!served && result.oom_kills > 0);
   if (result.scootd_died) {
     result.lost_mib = items * item_mib();
     result.hit_worst = 0;
     result.recover_s = setup.refill_s_max;
     return result.oom_kills > 0 || fail("scootd ended by itself");
   }
-  if (!load->stop()) return fail("the users: " + load->error());
+  if (!served) return fail("the users: " + load->error());
   const double missing = load->missing_part(missing_sample, 2);
   if (missing < 0) return fail("the users: " + load->error());
   result.lost_mib = std::max(0.0, result.lost_mib + (missing - missing_before) * items * item_mib());
@@ -224,12 +229,10 @@ bool trial::refill(double missing_before) {
 }
 
 void trial::measure_hits() {
-  const std::uint64_t step = seconds_ns(timeline_step_s);
-  const std::uint64_t now = wall_ns();
-  for (std::uint64_t at = burst_start - seconds_ns(timeline_before_s); at < now; at += step) {
+  const std::uint64_t step = seconds_ns(hit_step_s);
+  for (std::uint64_t at = burst_start; at < burst_end; at += step) {
     const double hits = load->hit_rate(at, at + step);
-    result.hit_timeline.push_back(hits);
-    if (at >= burst_start && at < burst_end && hits >= 0) result.hit_worst = std::min(result.hit_worst, hits);
+    if (hits >= 0) result.hit_worst = std::min(result.hit_worst, hits);
   }
 }
 
@@ -264,10 +267,10 @@ bool trial::run(pressure_machine& machine) {
   const double missing = load->missing_part(missing_sample, 1);
   if (missing < 0) return fail("the users: " + load->error());
   load->start(setup.lookups_per_s);
-  sleep_s(timeline_before_s);
+  sleep_s(hits_before_s);
   if (!ready_burst()) return false;
   const std::uint64_t now = wall_ns();
-  result.hit_before = load->hit_rate(now - seconds_ns(timeline_before_s), now);
+  result.hit_before = load->hit_rate(now - seconds_ns(hits_before_s), now);
   if (!watch_burst() || !refill(missing)) return false;
   measure_hits();
   return ask_victim();

@@ -73,12 +73,8 @@ struct trial_result {
   bool victim_died = false;
   bool scootd_died = false;
   bool burst_died = false;
-  std::vector<double> hit_timeline;  // in steps of 50 ms from 0.5 s before the burst's start; negative where none
 };
 
 trial_result run_trial(pressure_machine& machine, const trial_setup& setup, const trial_cell& cell);
-
-inline constexpr double timeline_step_s = 0.05;
-inline constexpr double timeline_before_s = 0.5;
 
 }  // namespace bench

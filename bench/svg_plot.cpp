@@ -11,7 +11,8 @@ namespace bench {
 namespace {
 
 constexpr double left = 70, right = 190, top = 40, bottom = 90, width = 1000, height = 520;
-constexpr const char* colours[] = {"#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"};
+constexpr const char* colours[] = {"#0072b2", "#d55e00", "#009e73", "#cc79a7",
+                                   "#e69f00", "#56b4e9", "#000000", "#999999"};
 
 std::string escaped(const std::string& text) {
   std::string out;
