@@ -40,6 +40,10 @@ bool epoll_loop::change(watch which, void* tag, interest what) noexcept {
 // Closing a descriptor ends its being watched.
 void epoll_loop::remove(watch) noexcept {}
 
+void epoll_loop::let_go(watch which) noexcept {
+  epoll_ctl(descriptor_, EPOLL_CTL_DEL, static_cast<int>(which), nullptr);
+}
+
 void epoll_loop::wait(int timeout_ms) noexcept {
   const int count = epoll_wait(descriptor_, events_.data(), static_cast<int>(events_.size()), timeout_ms);
   count_ = count > 0 ? static_cast<std::size_t>(count) : 0;

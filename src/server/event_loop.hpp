@@ -59,6 +59,8 @@ class event_loop {
   virtual bool change(watch which, void* tag, interest what) noexcept = 0;
   // Must come before the descriptor is closed.
   virtual void remove(watch which) noexcept = 0;
+  // The same for a descriptor that stays open.
+  virtual void let_go(watch which) noexcept { remove(which); }
 
   // Waits for at most timeout_ms (-1: for ever) for what next() then gives, until that is null.
   virtual void wait(int timeout_ms) noexcept = 0;
@@ -78,6 +80,7 @@ class epoll_loop final : public event_loop {
   [[nodiscard]] watch add(int descriptor, void* tag, interest what) noexcept override;
   bool change(watch which, void* tag, interest what) noexcept override;
   void remove(watch which) noexcept override;
+  void let_go(watch which) noexcept override;
   void wait(int timeout_ms) noexcept override;
   [[nodiscard]] const loop_event* next() noexcept override;
 

@@ -171,7 +171,7 @@ void worker::end_idle() noexcept {
 }
 
 void worker::give_to_watchers(connection& c) noexcept {
-  loop_->remove(c.watch);
+  loop_->let_go(c.watch);
   connection::parts parts = c.release();
   drop(c);
   state_.watching.adopt(parts.topics, parts.descriptor, std::move(parts.stream));
