@@ -95,23 +95,24 @@ bool heap_impl::extend_resident(page_info* page, std::size_t end) noexcept {
   return true;
 }
 
-// Gives what is resident of a page from `end` on back to the OS.
-void heap_impl::trim_resident(page_info* page, std::size_t end) noexcept {
+// Gives what is resident of a page from `end` on back to the OS. False: it refused.
+bool heap_impl::trim_resident(page_info* page, std::size_t end) noexcept {
   end = std::max<std::size_t>(base::round_up(end, os_page_), page->resident_begin);
-  if (page->resident_end <= end) return;
+  if (page->resident_end <= end) return true;
   const std::size_t gain = page->resident_end - end;
-  if (!os::give_back(page->base + end, gain)) return;
+  if (!os::give_back(page->base + end, gain)) return false;
   page->resident_end = static_cast<std::uint32_t>(end);
   held_ -= gain;
   trimmed_bytes_ += gain;
   pool_.uncharge(gain);
+  return true;
 }
 
 // The same above a shelf's top.
 void heap_impl::trim_top(shelf& s) noexcept {
   page_info* top = s.top();
   if (top == nullptr) return;
-  trim_resident(top, static_cast<std::size_t>(s.bump - top->base));
+  (void)trim_resident(top, static_cast<std::size_t>(s.bump - top->base));
   s.limit = top->base + top->resident_end;
 }
 
@@ -147,6 +148,8 @@ bool heap_impl::add_shelf_page(shelf& s) noexcept {
       page->start = static_cast<std::uint32_t>(base::round_down(s.size_class % colours * colour_bytes, alignment));
     }
     page->resident_begin = page->resident_end = static_cast<std::uint32_t>(base::round_down(page->start, os_page_));
+  } else if (page->resident_begin > page->resident_bytes() && trim_resident(page, 0)) {
+    page->resident_begin = page->resident_end = 0;  // what lies before it would cost more than it is worth
   } else if (page->resident_begin != 0) {
     const std::size_t growth = page->resident_begin;
     if (pool_.charge(growth)) {

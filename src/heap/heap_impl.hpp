@@ -142,7 +142,7 @@ class heap_impl final : public heap {
   void give_page(page_info* page) noexcept;
   void trim_idle_excess() noexcept;
   bool extend_resident(page_info* page, std::size_t end) noexcept;
-  void trim_resident(page_info* page, std::size_t end) noexcept;
+  bool trim_resident(page_info* page, std::size_t end) noexcept;
   void trim_top(shelf& s) noexcept;
   void count_allocation(std::size_t bytes) noexcept {
     ++allocations_;
