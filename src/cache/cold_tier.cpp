@@ -254,7 +254,8 @@ void cold_tier::open_next() noexcept {
   nth(++open_) = {};
   used_ = granule;
   // All entries are looked at once while the log is turned over, and before its numbers come again.
-  index_.sweep(std::min<std::size_t>(2 * index_.buckets() / (open_ - first_ + 1) + 1, swept_buckets_a_step),
+  const auto chunks = static_cast<std::size_t>(open_ - first_ + 1);
+  index_.sweep(std::min<std::size_t>(2 * index_.buckets() / chunks + 1, swept_buckets_a_step),
                [this](std::uint32_t p) { return bury(p); });
 }
 
