@@ -323,6 +323,7 @@ presence region::copy_out(std::uint32_t chunk, std::size_t offset, std::size_t b
   if ((was & pins_full) != 0) return answer_without_pin(chunk, presence::too_many_pins);
   if ((was & (allocated | busy)) == (allocated | busy)) was = wait_until_idle(chunk);
   if ((was & allocated) == 0) return answer_without_pin(chunk, presence::absent);
+  if (bytes == 0) return answer_without_pin(chunk, presence::present);  // `to` may be null
   if ((was & offered) == 0) {
     std::memcpy(to, address(chunk) + offset, bytes);
     return answer_without_pin(chunk, presence::present);

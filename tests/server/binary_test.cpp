@@ -4,6 +4,7 @@
 // contradicts itself ends the connection and nothing else. Method: frames and the frames expected, which are memcached
 // 1.6.18's, run side by side; conversations against a real cache, whole and cut at every byte.
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <cstdio>
 #include <string>
@@ -250,7 +251,7 @@ class users_file {
   [[nodiscard]] const std::string& path() const { return path_; }
 
  private:
-  std::string path_ = ::testing::TempDir() + "scoot-users";
+  std::string path_ = ::testing::TempDir() + "scoot-users-" + std::to_string(::getpid());  // tests run side by side
 };
 
 TEST(credentials, are_lines_of_a_file) {
