@@ -229,27 +229,32 @@ class filter {
 };
 
 // Calls of which the arguments count.
+// An argument's number, what it is compared by and with; the macros of seccomp.h leave a field out, which clang minds.
+scmp_arg_cmp argument(unsigned number, scmp_compare by, scmp_datum_t a, scmp_datum_t b = 0) noexcept {
+  return {number, by, a, b};
+}
+
 void allow_some(filter& calls, bool enforced) {
   // Threads only. Of clone3 the flags cannot be seen; without it the C library takes clone.
-  calls.allow_if(SCMP_SYS(clone), SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD, CLONE_THREAD));
+  calls.allow_if(SCMP_SYS(clone), argument(0, SCMP_CMP_MASKED_EQ, CLONE_THREAD, CLONE_THREAD));
   if (enforced) {
     calls.fail(SCMP_SYS(clone3), ENOSYS);
   } else {
     calls.allow("clone3");
   }
   for (const int family : {AF_UNIX, AF_INET, AF_INET6}) {
-    calls.allow_if(SCMP_SYS(socket), SCMP_A0(SCMP_CMP_EQ, static_cast<scmp_datum_t>(family)));
+    calls.allow_if(SCMP_SYS(socket), argument(0, SCMP_CMP_EQ, static_cast<scmp_datum_t>(family)));
   }
   constexpr unsigned long pagemap_scan = 0xc0606610;  // of our own memory: what was purged of it
   for (const unsigned long request : {FIONBIO + 0UL, FIONREAD + 0UL, TCGETS + 0UL, pagemap_scan}) {
-    calls.allow_if(SCMP_SYS(ioctl), SCMP_A1(SCMP_CMP_EQ, request));
+    calls.allow_if(SCMP_SYS(ioctl), argument(1, SCMP_CMP_EQ, request));
   }
   // FIFOs, of --pressure=fifo:PATH.
-  calls.allow_if(SCMP_SYS(mknod), SCMP_A1(SCMP_CMP_MASKED_EQ, S_IFMT, S_IFIFO));
-  calls.allow_if(SCMP_SYS(mknodat), SCMP_A2(SCMP_CMP_MASKED_EQ, S_IFMT, S_IFIFO));
+  calls.allow_if(SCMP_SYS(mknod), argument(1, SCMP_CMP_MASKED_EQ, S_IFMT, S_IFIFO));
+  calls.allow_if(SCMP_SYS(mknodat), argument(2, SCMP_CMP_MASKED_EQ, S_IFMT, S_IFIFO));
   constexpr int pr_set_vma = 0x53564d41;  // names of mappings, by the C library
   for (const int what : {PR_SET_NAME, PR_GET_NAME, PR_SET_TIMERSLACK, PR_GET_DUMPABLE, pr_set_vma}) {
-    calls.allow_if(SCMP_SYS(prctl), SCMP_A0(SCMP_CMP_EQ, static_cast<scmp_datum_t>(what)));
+    calls.allow_if(SCMP_SYS(prctl), argument(0, SCMP_CMP_EQ, static_cast<scmp_datum_t>(what)));
   }
 }
 

@@ -104,7 +104,7 @@ bool watchers::start() noexcept {
   return true;
 }
 
-void watchers::adopt(unsigned topics, int descriptor, std::unique_ptr<tls_stream> stream) noexcept {
+void watchers::adopt(unsigned wanted, int descriptor, std::unique_ptr<tls_stream> stream) noexcept {
   const std::lock_guard one_at_a_time(change_lock_);
   bool taken = false;
   try {
@@ -112,14 +112,14 @@ void watchers::adopt(unsigned topics, int descriptor, std::unique_ptr<tls_stream
     made->descriptor = descriptor;
     descriptor = -1;
     made->stream = std::move(stream);
-    made->topics = topics;
+    made->topics = wanted;
     made->pending.reserve(buffer_bytes_);
     made->sending.reserve(buffer_bytes_);
     made->pending.append("OK\r\n");
     if (start()) {
       // First, so that nothing that happens after the OK is missed.
-      if ((topics & watch_evictions) != 0) items_.observe_evictions(&on_eviction, this);
-      observed_.fetch_or(topics, std::memory_order_relaxed);
+      if ((wanted & watch_evictions) != 0) items_.observe_evictions(&on_eviction, this);
+      observed_.fetch_or(wanted, std::memory_order_relaxed);
       const std::lock_guard hold(lock_);
       all_.push_back(std::move(made));
       taken = true;
