@@ -325,7 +325,7 @@ presence region::copy_out(std::uint32_t chunk, std::size_t offset, std::size_t b
   if ((was & allocated) == 0) return answer_without_pin(chunk, presence::absent);
   if (bytes == 0) return answer_without_pin(chunk, presence::present);  // `to` may be null
   if ((was & offered) == 0) {
-    std::memcpy(to, address(chunk) + offset, bytes);
+    copy(to, address(chunk) + offset, bytes);
     return answer_without_pin(chunk, presence::present);
   }
   const bool whole = guard_.on() ? copy_guarded(chunk, offset, bytes, static_cast<char*>(to))
@@ -334,7 +334,7 @@ presence region::copy_out(std::uint32_t chunk, std::size_t offset, std::size_t b
 }
 
 bool region::copy_offered(std::uint32_t chunk, std::size_t offset, std::size_t bytes, char* to) noexcept {
-  std::memcpy(to, address(chunk) + offset, bytes);
+  copy(to, address(chunk) + offset, bytes);
   // The witness is read after the bytes: still there, it was there when they were read.
   finish_reads();
   for (std::size_t page = offset / page_bytes_; page < pages_until(offset + bytes); ++page) {
