@@ -21,6 +21,7 @@
 #include <utility>
 
 #include "cache/name.hpp"
+#include "cache/segments.hpp"
 #include "scoot/heap.hpp"
 
 namespace scoot::caching {
@@ -30,8 +31,7 @@ class cold_index {
   using entry = std::uint64_t;
   static constexpr unsigned entries_per_bucket = 8;
 
-  cold_index(heap& h, kind fixed) noexcept : heap_(h), fixed_(fixed) {}
-  ~cold_index();
+  cold_index(heap& h, kind fixed) noexcept : segments_(h, fixed) {}
   cold_index(const cold_index&) = delete;
   cold_index& operator=(const cold_index&) = delete;
 
@@ -134,12 +134,12 @@ class cold_index {
         dropped(place_of(e));
       }
     }
-    release_segments(buckets_ + segment_buckets);
+    segments_.keep(segments_for(buckets_ + segment_buckets));
   }
 
   [[nodiscard]] std::size_t buckets() const noexcept { return buckets_; }
-  [[nodiscard]] std::size_t bytes() const noexcept { return bytes_; }
-  [[nodiscard]] bool grow_allocates() const noexcept { return buckets_ == segments_ * segment_buckets; }
+  [[nodiscard]] std::size_t bytes() const noexcept { return segments_.bytes(); }
+  [[nodiscard]] bool grow_allocates() const noexcept { return buckets_ == segments_.count() * segment_buckets; }
   static constexpr std::size_t grow_bytes = std::size_t{64} * 64;
   // For a table of that many live entries.
   [[nodiscard]] bool wants_to_grow(std::size_t live) const noexcept {
@@ -162,7 +162,6 @@ class cold_index {
  private:
   static constexpr std::uint32_t hash_mask = 0x7fffffff;
   static constexpr std::size_t segment_buckets = 64;
-  static constexpr std::size_t directory_entries = 512;
   static constexpr std::size_t buckets_max = std::size_t{1} << name::place_bits;
   static constexpr std::size_t grow_above_ = 52;    // eighths of an entry a bucket: 81 % full
   static constexpr std::size_t shrink_below_ = 36;  // 56 %
@@ -176,13 +175,6 @@ class cold_index {
     bucket buckets[segment_buckets];
   };
   static_assert(sizeof(segment) == grow_bytes);
-  struct directory {
-    segment* segments[directory_entries];
-  };
-  struct root {
-    directory* segments_of[directory_entries];
-  };
-
   // The hash that chooses the second bucket: its low bits depend on all bits of the first.
   [[nodiscard]] static std::uint32_t other(std::uint32_t hash) noexcept {
     const std::uint32_t mixed = hash * 0x9e3779b1u;
@@ -197,10 +189,7 @@ class cold_index {
     return position_of(hash) == position || position_of(other(hash)) == position;
   }
   [[nodiscard]] bucket& nth(std::size_t position) const noexcept {
-    const std::size_t number = position / segment_buckets;
-    return root_->segments_of[number / directory_entries]
-        ->segments[number % directory_entries]
-        ->buckets[position % segment_buckets];
+    return segments_[position / segment_buckets].buckets[position % segment_buckets];
   }
   [[nodiscard]] bucket* other_bucket(entry e, const bucket* not_this) const noexcept {
     const std::uint32_t hash = hash_of(e);
@@ -221,17 +210,13 @@ class cold_index {
     }
     return nullptr;
   }
-  [[nodiscard]] void* fixed_block(std::size_t bytes) noexcept;
-  [[nodiscard]] bool add_segment() noexcept;
-  void release_segments(std::size_t buckets) noexcept;
+  [[nodiscard]] static std::size_t segments_for(std::size_t buckets) noexcept {
+    return (buckets + segment_buckets - 1) / segment_buckets;
+  }
 
-  heap& heap_;
-  kind fixed_;
-  root* root_ = nullptr;
+  segments<segment> segments_;
   std::size_t buckets_ = 0;
   std::size_t mask_high_ = 0;  // 2^(level + 1) - 1: buckets_ is in (2^level, 2^(level + 1)]
-  std::size_t segments_ = 0;
-  std::size_t bytes_ = 0;
   std::size_t sweep_at_ = 0;
   std::uint32_t random_ = 0x9e3779b9;
 };

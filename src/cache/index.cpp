@@ -7,57 +7,11 @@
 
 namespace scoot::caching {
 
-index::~index() {
-  if (root_ == nullptr) return;
-  release_segments(0);
-  heap_.free(root_);
-}
-
-void* index::fixed_block(std::size_t bytes) noexcept {
-  void* block = heap_.allocate(fixed_, bytes);
-  if (block == nullptr) return nullptr;
-  std::memset(block, 0, bytes);
-  bytes_ += bytes;
-  return block;
-}
-
 bool index::start() noexcept {
-  root_ = static_cast<root*>(fixed_block(sizeof(root)));
-  if (root_ == nullptr || !add_segment()) return false;
+  if (!segments_.start()) return false;
   buckets_ = segment_buckets;
   mask_high_ = buckets_ - 1;
   return true;
-}
-
-bool index::add_segment() noexcept {
-  directory*& d = root_->segments_of[segments_ / directory_entries];
-  if (d == nullptr) {
-    d = static_cast<directory*>(fixed_block(sizeof(directory)));
-    if (d == nullptr) return false;
-  }
-  auto* s = static_cast<segment*>(fixed_block(sizeof(segment)));
-  if (s == nullptr) return false;
-  d->segments[segments_ % directory_entries] = s;
-  ++segments_;
-  return true;
-}
-
-// Gives back the segments, and directories, that `buckets` buckets do not need.
-void index::release_segments(std::size_t buckets) noexcept {
-  const std::size_t wanted = (buckets + segment_buckets - 1) / segment_buckets;
-  while (segments_ > wanted) {
-    --segments_;
-    directory*& d = root_->segments_of[segments_ / directory_entries];
-    segment*& s = d->segments[segments_ % directory_entries];
-    heap_.free(s);
-    s = nullptr;
-    bytes_ -= sizeof(segment);
-    if (segments_ % directory_entries == 0) {
-      heap_.free(d);
-      d = nullptr;
-      bytes_ -= sizeof(directory);
-    }
-  }
 }
 
 int index::empty_entry(const bucket& b) noexcept {
@@ -206,7 +160,7 @@ void index::drain_stash() noexcept {
 
 bool index::grow() noexcept {
   if (buckets_ == buckets_max || scanning_) return false;
-  if (buckets_ == segments_ * segment_buckets && !add_segment()) return false;
+  if (grow_allocates() && !segments_.add()) return false;
   if (buckets_ == mask_high_ + 1) mask_high_ = mask_high_ * 2 + 1;
   const std::size_t to_position = buckets_;
   const std::size_t from_position = to_position & (mask_high_ >> 1);
@@ -241,14 +195,14 @@ bool index::shrink() noexcept {
     place_again(leaving.tags[s.entry], s.get(), s.epoch());
   }
   // Keeps one empty segment, so that a table that hovers about a segment's edge does not allocate at every turn.
-  release_segments(buckets_ + segment_buckets);
+  segments_.keep(segments_for(buckets_ + segment_buckets));
   return true;
 }
 
 std::uint16_t* index::ghost_line(std::uint32_t place) noexcept {
   const std::size_t position = position_of(place);
   const std::size_t number = position / segment_buckets;
-  segment* s = root_->segments_of[number / directory_entries]->segments[number % directory_entries];
+  segment* s = &segments_[number];
   return s->ghosts[position % segment_buckets * ghost_lines / segment_buckets];
 }
 

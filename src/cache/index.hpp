@@ -25,6 +25,7 @@
 
 #include "cache/item.hpp"
 #include "cache/name.hpp"
+#include "cache/segments.hpp"
 #include "scoot/heap.hpp"
 
 namespace scoot::caching {
@@ -54,8 +55,7 @@ class index {
   };
 
   // Blocks of `fixed` must have alignment 64 and no mover.
-  index(heap& h, kind fixed, std::uint64_t seed) noexcept : heap_(h), fixed_(fixed), seed_(seed) {}
-  ~index();
+  index(heap& h, kind fixed, std::uint64_t seed) noexcept : segments_(h, fixed), seed_(seed) {}
   index(const index&) = delete;
   index& operator=(const index&) = delete;
 
@@ -96,7 +96,7 @@ class index {
   }
 
   // True if the next grow() has to allocate: so many bytes.
-  [[nodiscard]] bool grow_allocates() const noexcept { return buckets_ == segments_ * segment_buckets; }
+  [[nodiscard]] bool grow_allocates() const noexcept { return buckets_ == segments_.count() * segment_buckets; }
   static constexpr std::size_t grow_bytes = std::size_t{32 + 6} * 64;
 
   // The segments' lines for the policy; `place` chooses one. 32 words.
@@ -120,7 +120,7 @@ class index {
 
   [[nodiscard]] std::size_t entries() const noexcept { return entries_; }
   [[nodiscard]] std::size_t buckets() const noexcept { return buckets_; }
-  [[nodiscard]] std::size_t bytes() const noexcept { return bytes_; }
+  [[nodiscard]] std::size_t bytes() const noexcept { return segments_.bytes(); }
 
   [[nodiscard]] name name_of(item it) const noexcept { return name::of(hash_of(it.key(), seed_)); }
 
@@ -132,7 +132,6 @@ class index {
   static constexpr std::size_t ghost_lines = 6;
   static constexpr std::size_t buckets_min = segment_buckets;
   static constexpr std::size_t buckets_max = std::size_t{512} * 512 * segment_buckets;
-  static constexpr std::size_t directory_entries = 512;
   static constexpr std::size_t grow_above_ = 55;    // eighths of an entry a bucket: 86 % full
   static constexpr std::size_t shrink_below_ = 45;  // 70 %
   static constexpr int walk_max = 64;
@@ -142,9 +141,6 @@ class index {
     std::uint16_t ghosts[ghost_lines][ghosts_per_line];
   };
   static_assert(sizeof(segment) == grow_bytes);
-  struct directory {
-    segment* segments[directory_entries];
-  };
 
   template <class Accept>
   [[nodiscard]] static slot find_in(bucket& b, std::uint16_t tag, Accept& accept) noexcept {
@@ -170,10 +166,7 @@ class index {
     return high < buckets_ ? high : high & (mask_high_ >> 1);
   }
   [[nodiscard]] bucket& nth(std::size_t position) const noexcept {
-    const std::size_t number = position / segment_buckets;
-    return root_->segments_of[number / directory_entries]
-        ->segments[number % directory_entries]
-        ->buckets[position % segment_buckets];
+    return segments_[position / segment_buckets].buckets[position % segment_buckets];
   }
   [[nodiscard]] bucket& bucket_at(std::uint32_t place) const noexcept { return nth(position_of(place)); }
 
@@ -188,23 +181,15 @@ class index {
   [[nodiscard]] bool stash(std::uint16_t tag, item it, unsigned epoch) noexcept;
   void drain_stash() noexcept;
   void place_again(std::uint16_t tag, item it, unsigned epoch) noexcept;
-  [[nodiscard]] bool add_segment() noexcept;
-  [[nodiscard]] void* fixed_block(std::size_t bytes) noexcept;
-  void release_segments(std::size_t buckets) noexcept;
+  [[nodiscard]] static std::size_t segments_for(std::size_t buckets) noexcept {
+    return (buckets + segment_buckets - 1) / segment_buckets;
+  }
 
-  struct root {
-    directory* segments_of[directory_entries];
-  };
-
-  heap& heap_;
-  kind fixed_;
+  segments<segment> segments_;
   std::uint64_t seed_;
-  root* root_ = nullptr;
   std::size_t buckets_ = 0;
   std::size_t mask_high_ = 0;  // 2^(level + 1) - 1: buckets_ is in (2^level, 2^(level + 1)]
   std::size_t entries_ = 0;
-  std::size_t bytes_ = 0;
-  std::size_t segments_ = 0;
   std::size_t stash_used_ = 0;
   std::size_t scan_position_ = 0;
   bool scanning_ = false;

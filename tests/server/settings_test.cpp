@@ -145,8 +145,8 @@ TEST_F(settings, in_the_example_are_all_there_and_each_can_be_switched_on) {
     if (line.size() < 2 || line[0] != '#' || line[1] == ' ' || equals == std::string::npos) continue;
     const std::string name = line.substr(1, equals - 1), value = line.substr(equals + 3);
     EXPECT_TRUE(names.insert(name).second) << name;
-    const bool placeholder = value.find_first_not_of("ABCDEFGHIJKLMNOPQRSTUVWXYZ[],.:") == std::string::npos;
-    if (placeholder && value != "PEM") continue;
+    const bool metavar = value.find_first_not_of("ABCDEFGHIJKLMNOPQRSTUVWXYZ[],.:") == std::string::npos;
+    if (metavar && value != "PEM") continue;
     const parsed_options on = parse(line.substr(1) + "\n");
     EXPECT_TRUE(on.run) << line << ": " << on.text;
   }
