@@ -331,28 +331,32 @@ bool heap_impl::make_slot(shelf& s) noexcept {
   return grow(s);
 }
 
-// The same, to another shelf, which has a slot.
-heap_impl::move_result heap_impl::move_top_into(shelf& s, page_info* top, std::uint32_t index, shelf& into,
-                                                work_left& work) noexcept {
+// Asks the mover to move a block to another shelf, which has a slot.
+verdict heap_impl::move_into(shelf& into, std::uint8_t kind_index, void* from, std::size_t size) noexcept {
   std::uint32_t hole_index = 0;
   page_info* hole_page = into.holes != 0 ? into.lowest_hole(hole_index) : nullptr;
   char* to = hole_page != nullptr ? into.slot_address(hole_page, hole_index) : into.bump;
-  const verdict answer = call_mover(s.kind, s.slot_address(top, index), to, s.slot, into.slot);
-  work.spend(into.slot);
-  if (answer == verdict::keep) return move_result::stays;
-  if (answer == verdict::moved) {
-    if (hole_page != nullptr) {
-      into.take_hole(hole_page, hole_index);
-    } else {
-      into.bump += into.slot;
-      ++into.taken;
-    }
-    // Nothing was allocated or freed: only what is live became larger.
-    ++into.counted_blocks;
-    --s.counted_blocks;
-    allocated_bytes_ += into.slot - s.slot;
+  const verdict answer = call_mover(kind_index, from, to, size, into.slot);
+  if (answer != verdict::moved) return answer;
+  if (hole_page != nullptr) {
+    into.take_hole(hole_page, hole_index);
+  } else {
+    into.bump += into.slot;
+    ++into.taken;
   }
-  return move_result::gone;
+  // Nothing was allocated or freed: only what is live became larger.
+  ++into.counted_blocks;
+  allocated_bytes_ += into.slot - size;
+  return answer;
+}
+
+// The same with the block at the top of a shelf.
+heap_impl::move_result heap_impl::move_top_into(shelf& s, page_info* top, std::uint32_t index, shelf& into,
+                                                work_left& work) noexcept {
+  const verdict answer = move_into(into, s.kind, s.slot_address(top, index), s.slot);
+  work.spend(into.slot);
+  if (answer == verdict::moved) --s.counted_blocks;
+  return answer == verdict::keep ? move_result::stays : move_result::gone;
 }
 
 // Lowers the top by `goal` bytes, or as far as holes, pins, movers and work allow. Returns the bytes it came down by.

@@ -40,7 +40,7 @@ heap_impl::heap_impl(page_pool_impl& pool, const heap_options& options) noexcept
       move_bytes_max_(options.move_bytes_max),
       shelves_(pool),
       runs_(pool),
-      large_(pool, page_bytes_, slot_max_),
+      large_(pool, page_bytes_, slot_max_ + 1),
       pins_(pool),
       history_(pool) {
   pool_.heap_added();
@@ -89,6 +89,7 @@ bool heap_impl::extend_resident(page_info* page, std::size_t end) noexcept {
   if (end <= page->resident_end) return true;
   const std::size_t growth = end - page->resident_end;
   if (!pool_.charge(growth)) return false;
+  os::make_resident(page->base + page->resident_end, growth);
   page->resident_end = static_cast<std::uint32_t>(end);
   held_ += growth;
   grown_bytes_ += growth;
@@ -316,6 +317,7 @@ void* heap_impl::allocate_small(shelf& s, work_left& work) noexcept {
       settle_some();
       const std::size_t growth = std::max<std::size_t>(os_page_, s.slot);
       if (over_target(growth)) {
+        if (void* block = take_guest(s)) return block;
         {
           const pause_timer timer(*this);
           keep_target(work);

@@ -203,6 +203,7 @@ class heap_impl final : public heap {
   static void fetch_hole(const shelf& s, const page_info* page, std::uint32_t index) noexcept;
   move_result move_top(shelf& s, page_info* top, std::uint32_t index, work_left& work) noexcept;
   bool make_slot(shelf& s) noexcept;
+  verdict move_into(shelf& into, std::uint8_t kind_index, void* from, std::size_t size) noexcept;
   move_result move_top_into(shelf& s, page_info* top, std::uint32_t index, shelf& into, work_left& work) noexcept;
 
   // --- spacing.cpp
@@ -221,6 +222,7 @@ class heap_impl final : public heap {
 
   // --- large_blocks.cpp
   void* allocate_large(std::uint8_t kind_index, std::size_t size, std::size_t alignment, work_left& work) noexcept;
+  void* take_guest(const shelf& s) noexcept;
   void* take_large(const large_space::place& at, std::size_t size, std::uint8_t kind_index) noexcept;
   [[nodiscard]] static std::size_t place_end(const large_space::place& at, std::size_t size) noexcept;
   bool add_large_page(std::size_t size) noexcept;
@@ -233,6 +235,7 @@ class heap_impl final : public heap {
   [[nodiscard]] bool may_move(const large_page* in, const large_block& b) const noexcept;
   move_result move_large(large_page* in, std::uint32_t index, bool may_grow) noexcept;
   move_result move_large_to(large_page* in, std::uint32_t index, const large_space::place& at) noexcept;
+  move_result move_to_shelf(large_page* in, std::uint32_t index) noexcept;
   bool clear_window(const window_request& r, work_left& work, large_space::place& cleared) noexcept;
   bool move_out(const large_space::window& w, unsigned depth, work_left& work) noexcept;
   [[nodiscard]] large_page* emptiest_large_page(std::size_t live_max, std::uint32_t pages_max) noexcept;

@@ -14,6 +14,7 @@ namespace {
 
 constexpr std::uint32_t window_pages_max = 16;  // looked at for the cheapest window
 constexpr std::uint32_t cheap_part = 16;        // a window that costs so little of what it serves is taken at once
+constexpr std::size_t guest_part = 4;           // of the smallest block otherwise
 constexpr int window_attempts_max = 2;
 
 }  // namespace
@@ -47,6 +48,15 @@ void* heap_impl::allocate_large(std::uint8_t kind_index, std::size_t size, std::
     if (reclaim(size, work) == 0) break;
   }
   return nullptr;
+}
+
+// A block of a shelf's size in a hole of the large space that fits it closely; null if there is none, or it is too
+// small to be worth it.
+void* heap_impl::take_guest(const shelf& s) noexcept {
+  large_space::place at;
+  const std::size_t alignment = kinds_[s.kind]->options.alignment;
+  if (s.slot < slot_max_ / guest_part || !large_.find_for_guest(s.slot, alignment, at)) return nullptr;
+  return take_large(at, s.slot, s.kind);
 }
 
 std::size_t heap_impl::place_end(const large_space::place& at, std::size_t size) noexcept {
@@ -110,13 +120,14 @@ bool heap_impl::may_move(const large_page* in, const large_block& b) const noexc
   return kinds_[b.kind]->options.move != nullptr && !is_pinned(in->page, large_space::address(in, b.begin));
 }
 
-// Moves a block into a hole, or, if it may grow, to the end of a page.
+// Moves a block into a hole, or, if it may grow, to the end of a page. A guest goes to its shelf if need be.
 heap_impl::move_result heap_impl::move_large(large_page* in, std::uint32_t index, bool may_grow) noexcept {
   const large_block b = in->blocks()[index];
   const std::size_t size = b.size * large_space::granule;
   large_space::place at;
   const std::size_t alignment = kinds_[b.kind]->options.alignment;
   if (!large_.find(size, alignment, at)) {
+    if (size <= slot_max_) return move_to_shelf(in, index);
     if (!may_grow || !large_.find_fresh(size, alignment, at)) return move_result::stays;
     if (!extend_resident(at.in->page, place_end(at, size))) return move_result::stays;
   }
@@ -143,6 +154,24 @@ heap_impl::move_result heap_impl::move_large_to(large_page* in, std::uint32_t in
   }
   large_.give(in, to == in && vain < index ? index - 1 : index);
   count_free(size);
+  return move_result::gone;
+}
+
+// Moves a guest to the shelf for its size, which it may raise.
+heap_impl::move_result heap_impl::move_to_shelf(large_page* in, std::uint32_t index) noexcept {
+  const large_block b = in->blocks()[index];
+  const std::size_t size = b.size * large_space::granule;
+  shelf* into = shelf_for(*kinds_[b.kind], b.kind, size);
+  if (into == nullptr) return move_result::stays;
+  return_parked(*into, 0);
+  if (!make_slot(*into)) return move_result::stays;
+  const verdict answer = move_into(*into, b.kind, large_space::address(in, b.begin), size);
+  if (answer == verdict::keep) {
+    blocked_ = stop_reason::refused;
+    return move_result::stays;
+  }
+  large_.give(in, index);
+  if (answer == verdict::drop) count_free(size);
   return move_result::gone;
 }
 

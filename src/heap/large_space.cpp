@@ -13,7 +13,8 @@ namespace scoot {
 large_space::large_space(page_pool_impl& pool, std::size_t page_bytes, std::size_t block_bytes_min) noexcept
     : pool_(pool),
       page_granules_(granules(page_bytes)),
-      capacity_(static_cast<std::uint32_t>(page_bytes / block_bytes_min)),
+      block_granules_min_(granules(block_bytes_min)),
+      capacity_(static_cast<std::uint32_t>(page_bytes / block_bytes_min) + guests_max),
       pages_(pool) {}
 
 large_space::~large_space() { SCOOT_CHECK(1, pages_.size() == 0, "large space destroyed with pages in it"); }
@@ -103,15 +104,17 @@ std::uint32_t large_space::largest_hole() const noexcept {
 
 // A page listed with so much room or more. The list that holds `room` itself has pages on either side of it: the
 // closest fit of the first few. Any page of a later list serves.
-large_page* large_space::closest(list_kind k, std::uint32_t room) const noexcept {
+large_page* large_space::closest(list_kind k, std::uint32_t room, bool guest) const noexcept {
   list_index at = list_of(room);
   if (at.exponent >= exponents) return nullptr;
   const lists& l = lists_[k];
   large_page* best = nullptr;
   unsigned looked = 0;
+  const auto full = [guest](const large_page* in) { return guest && in->guests == guests_max; };
   for (large_page* in = l.heads[at.exponent][at.step]; in != nullptr && looked < pages_looked_at_max;
        in = in->listed[k].next, ++looked) {
-    if (in->listed[k].room >= room && (best == nullptr || in->listed[k].room < best->listed[k].room)) best = in;
+    if (in->listed[k].room < room || full(in)) continue;
+    if (best == nullptr || in->listed[k].room < best->listed[k].room) best = in;
   }
   if (best != nullptr) return best;
   std::uint32_t step_mask = at.step + 1 < steps ? l.step_bits[at.exponent] & (~0U << (at.step + 1)) : 0;
@@ -121,7 +124,9 @@ large_page* large_space::closest(list_kind k, std::uint32_t room) const noexcept
     at.exponent = static_cast<unsigned>(std::countr_zero(exponent_mask));
     step_mask = l.step_bits[at.exponent];
   }
-  return l.heads[at.exponent][std::countr_zero(step_mask)];
+  large_page* in = l.heads[at.exponent][std::countr_zero(step_mask)];
+  for (looked = 0; in != nullptr && full(in) && looked < pages_looked_at_max; ++looked) in = in->listed[k].next;
+  return in != nullptr && full(in) ? nullptr : in;
 }
 
 namespace {
@@ -158,12 +163,19 @@ bool large_space::closest_hole(large_page* in, std::uint32_t need, std::size_t a
 }
 
 bool large_space::find(std::size_t bytes, std::size_t alignment, place& found) const noexcept {
-  large_page* in = closest(by_hole, sure_room(bytes, alignment));
+  large_page* in = closest(by_hole, sure_room(bytes, alignment), is_guest(granules(bytes)));
   return in != nullptr && closest_hole(in, granules(bytes), alignment, found);
 }
 
+bool large_space::find_for_guest(std::size_t bytes, std::size_t alignment, place& found) const noexcept {
+  const std::uint32_t room = sure_room(bytes, alignment);
+  large_page* in = closest(by_hole, room, true);
+  return in != nullptr && in->listed[by_hole].room <= guest_room_max * room &&
+         closest_hole(in, granules(bytes), alignment, found);
+}
+
 bool large_space::find_fresh(std::size_t bytes, std::size_t alignment, place& found) const noexcept {
-  large_page* in = closest(by_tail, sure_room(bytes, alignment));
+  large_page* in = closest(by_tail, sure_room(bytes, alignment), is_guest(granules(bytes)));
   if (in == nullptr) return false;
   found = {in, in->count, align(in->count == 0 ? 0 : in->blocks()[in->count - 1].end(), alignment)};
   return true;
@@ -176,6 +188,7 @@ char* large_space::take(const place& at, std::size_t bytes, std::uint8_t kind) n
   b[at.index] = {static_cast<std::uint16_t>(at.begin), static_cast<std::uint16_t>(granules(bytes)), kind, false};
   ++in->count;
   in->live += b[at.index].size;
+  if (is_guest(b[at.index].size)) ++in->guests;
   note_room(in);
   return address(in, at.begin);
 }
@@ -191,6 +204,7 @@ std::uint32_t large_space::index_of(const large_page* in, const void* block) noe
 void large_space::give(large_page* in, std::uint32_t index) noexcept {
   large_block* b = in->blocks();
   in->live -= b[index].size;
+  if (is_guest(b[index].size)) --in->guests;
   std::copy(b + index + 1, b + in->count, b + index);
   --in->count;
   if (!in->open) return;
@@ -222,6 +236,7 @@ void large_space::verify(const large_page* in) const noexcept {
   const large_block* b = in->blocks();
   std::uint32_t end = 0;
   std::uint32_t live = 0;
+  std::uint32_t guests = 0;
   for (std::uint32_t i = 0; i < in->count; ++i) {
     if (b[i].begin < end || b[i].size == 0 || b[i].end() > page_granules_) {
       base::fail(__FILE__, __LINE__, "large space: block %u of page %p overlaps", i,
@@ -229,10 +244,12 @@ void large_space::verify(const large_page* in) const noexcept {
     }
     end = b[i].end();
     live += b[i].size;
+    if (is_guest(b[i].size)) ++guests;
   }
   if (end * granule > in->page->resident_end)
     base::fail(__FILE__, __LINE__, "large space: block beyond what is charged");
-  if (live != in->live || in->count > capacity_) base::fail(__FILE__, __LINE__, "large space: broken sums");
+  if (live != in->live || guests != in->guests || in->count > capacity_)
+    base::fail(__FILE__, __LINE__, "large space: broken sums");
   const std::uint32_t room[] = {hole_room(in), tail_room(in)};
   for (const list_kind k : {by_hole, by_tail}) {
     if (in->listed[k].room != (in->open ? room[k] : 0)) base::fail(__FILE__, __LINE__, "large space: room of a page");

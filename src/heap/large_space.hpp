@@ -43,6 +43,7 @@ struct large_page {
   std::uint32_t position = 0;   // among all pages
   std::uint32_t count = 0;      // of blocks
   std::uint32_t live = 0;       // granules in blocks
+  std::uint32_t guests = 0;     // blocks that a shelf would have held
   std::uint32_t failed_at = 0;  // the heap's clock when something in it could not be moved
   bool open = false;            // takes new blocks: listed
 
@@ -69,7 +70,7 @@ class large_space {
     std::uint32_t cost = nothing;
   };
 
-  // Blocks will be of block_bytes_min at least.
+  // Blocks will be of block_bytes_min at least, but for a few guests: smaller ones, in holes that nothing else fits.
   large_space(page_pool_impl& pool, std::size_t page_bytes, std::size_t block_bytes_min) noexcept;
   ~large_space();
   large_space(const large_space&) = delete;
@@ -90,6 +91,8 @@ class large_space {
   // none was found. Nothing is changed.
   [[nodiscard]] bool find(std::size_t bytes, std::size_t alignment, place& found) const noexcept;
   [[nodiscard]] bool find_fresh(std::size_t bytes, std::size_t alignment, place& found) const noexcept;
+  // The same for a guest: a hole that is hardly larger than it.
+  [[nodiscard]] bool find_for_guest(std::size_t bytes, std::size_t alignment, place& found) const noexcept;
   // About the largest resident hole, in granules.
   [[nodiscard]] std::uint32_t largest_hole() const noexcept;
   // Puts a block there. What it needs of the page must be resident. Returns its address.
@@ -127,6 +130,8 @@ class large_space {
   static constexpr unsigned exponents = 17;  // room for 1 to 2^16 granules
   static constexpr unsigned steps = 32;      // lists to a doubling
   static constexpr unsigned pages_looked_at_max = 16;
+  static constexpr std::uint32_t guests_max = 8;      // in a page
+  static constexpr std::uint32_t guest_room_max = 2;  // times its size: the largest hole of a page it goes to
   enum list_kind : unsigned { by_hole, by_tail };
 
   struct list_index {
@@ -145,13 +150,15 @@ class large_space {
   void link(large_page* in, list_kind k, std::uint32_t room) noexcept;
   void unlink(large_page* in, list_kind k) noexcept;
   void relist(large_page* in, list_kind k, std::uint32_t room) noexcept;
-  [[nodiscard]] large_page* closest(list_kind k, std::uint32_t room) const noexcept;
+  [[nodiscard]] bool is_guest(std::size_t size_granules) const noexcept { return size_granules < block_granules_min_; }
+  [[nodiscard]] large_page* closest(list_kind k, std::uint32_t room, bool guest) const noexcept;
   bool closest_hole(large_page* in, std::uint32_t need, std::size_t alignment, place& found) const noexcept;
   [[nodiscard]] std::uint32_t hole_room(const large_page* in) const noexcept;
   [[nodiscard]] std::uint32_t tail_room(const large_page* in) const noexcept;
 
   page_pool_impl& pool_;
   const std::uint32_t page_granules_;
+  const std::uint32_t block_granules_min_;
   const std::uint32_t capacity_;  // blocks a page can have
   pointer_list<large_page> pages_;
   lists lists_[2];

@@ -6,8 +6,14 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cerrno>
 
 #include "base/bits.hpp"
+
+// What Debian 12's headers may lack; the number is the kernel's for every architecture we build for.
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
 
 namespace scoot::os {
 
@@ -55,6 +61,16 @@ bool make_usable(char* address, std::size_t bytes) noexcept {
 bool give_back(char* address, std::size_t bytes) noexcept {
   if (must_fail()) return false;
   return madvise(address, bytes, MADV_DONTNEED) == 0;
+}
+
+void make_resident(char* address, std::size_t bytes) noexcept {
+  static std::atomic<bool> unknown{false};  // to kernels before 5.14
+  if (unknown.load(std::memory_order_relaxed)) return;
+  const int error = errno;
+  if (madvise(address, bytes, MADV_POPULATE_WRITE) != 0 && errno == EINVAL) {
+    unknown.store(true, std::memory_order_relaxed);
+  }
+  errno = error;
 }
 
 void unreserve(char* address, std::size_t bytes) noexcept { munmap(address, bytes); }
