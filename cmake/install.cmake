@@ -13,11 +13,13 @@ install(
   FILE_SET HEADERS)
 if(TARGET scootd)
   install(TARGETS scootd)
+  install(TARGETS scootd_http DESTINATION ${CMAKE_INSTALL_LIBDIR}/scoot)
   include(cmake/install_service.cmake)
 endif()
 
 if(TARGET scoot-bench)
   install(TARGETS scoot-bench)
+  install(TARGETS scoot-record DESTINATION ${CMAKE_INSTALL_LIBDIR}/scoot)
   install(FILES bench/traces/library.sql DESTINATION ${CMAKE_INSTALL_DATADIR}/scoot/traces)
   install(PROGRAMS bench/traces/words.pl DESTINATION ${CMAKE_INSTALL_DATADIR}/scoot/traces)
 endif()

@@ -16,7 +16,7 @@ rm -f "$out"/*.deb "$out"/*.buildinfo "$out"/*.changes
 # Afresh, since times tell nothing of copies; ccache has the objects.
 rm -rf "$out/source"
 mkdir -p "$out/source"
-tar --exclude=./build --exclude=./node_modules --exclude=./.git -cf - . | tar -C "$out/source" -xf -
+tar --exclude=./build --exclude=node_modules --exclude=./.git -cf - . | tar -C "$out/source" -xf -
 cat >"$out/source/debian/changelog" <<END
 scoot ($version) unstable; urgency=medium
 

@@ -12,7 +12,7 @@
 
 #include "scoot/version.h"
 #include "server/feed_sample.hpp"
-#include "server/server_state.hpp"
+#include "server/http_module.hpp"
 
 namespace scoot::server {
 namespace {
@@ -74,10 +74,11 @@ void add_event(std::string& out, std::string_view name, std::string_view data) {
 
 }  // namespace
 
-feed::feed(server_state& state) : state_(state), rows_(kinds_max * rows_a_kind) {}
+feed::feed(const server_state& state, const cache_window& window)
+    : state_(state), window_(window), rows_(kinds_max * rows_a_kind) {}
 
 void feed::start() {
-  page_bytes_ = state_.items.stats().pool.page_bytes;
+  page_bytes_ = window_.stats().pool.page_bytes;
   thread_ = std::thread([this] {
     pthread_setname_np(pthread_self(), "scootd-feed");
     run();
@@ -97,7 +98,7 @@ void feed::stop() {
 void feed::run() {
   auto sample_at = steady::now();
   auto sweep_at = sample_at;
-  sampler sample(state_);
+  sampler sample(state_, window_);
   for (;;) {
     bool looked_at = false;
     {
@@ -146,7 +147,7 @@ void feed::sweep() {
   do {
     pages.clear();
     // Nothing but noting down: a shard's lock is held.
-    cursor = state_.items.visit_pages(cursor, [&](unsigned shard, const page_view& page) {
+    cursor = window_.visit_pages(cursor, [&](unsigned shard, const page_view& page) {
       if (pages.size() == pages.capacity()) return;
       pages.push_back({page.number, cache::cursor_of(shard, page), cell_of(page, page_bytes_)});
       count(page);
@@ -209,7 +210,7 @@ void feed::note_unused() {
   std::vector<page_content> use(use_step);
   std::size_t told = use_step;
   for (std::size_t first = 0; told == use_step; first += use_step) {
-    told = state_.items.list_page_use(first, use);
+    told = window_.list_page_use(first, use);
     const std::lock_guard hold(mutex_);
     for (std::size_t i = 0; i < told && first + i < cells_.size(); ++i) {
       feed_cell& cell = cells_[first + i];
@@ -259,14 +260,14 @@ std::string feed::describe(std::uint64_t number) {
   page_view found;
   bool same = false;
   unsigned shard_found = 0;
-  static_cast<void>(state_.items.visit_pages(cursor,
-                                             [&](unsigned shard, const page_view& page) {
-                                               if (same || page.number != number) return;
-                                               same = true;
-                                               found = page;
-                                               shard_found = shard;
-                                             },
-                                             {.pages_max = 1, .draw = true}));
+  static_cast<void>(window_.visit_pages(cursor,
+                                        [&](unsigned shard, const page_view& page) {
+                                          if (same || page.number != number) return;
+                                          same = true;
+                                          found = page;
+                                          shard_found = shard;
+                                        },
+                                        {.pages_max = 1, .draw = true}));
   return same ? page_as_json(found, shard_found) : std::string();
 }
 
@@ -274,7 +275,7 @@ std::string feed::describe(std::uint64_t number) {
 
 std::string feed::greeting() const {
   const auto began = std::chrono::system_clock::now() - (steady::now() - state_.started);
-  const cache_stats c = state_.items.stats();
+  const cache_stats c = window_.stats();
   return std::string(R"({"version":")") + SCOOT_VERSION + R"(","began":)" +
          std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(began.time_since_epoch()).count()) +
          R"(,"page_bytes":)" + std::to_string(page_bytes_) + R"(,"shards":)" + std::to_string(c.shards) +

@@ -27,6 +27,7 @@
 
 namespace scoot::server {
 
+class cache_window;
 class server_state;
 
 // A page of memory as the page draws it. Sent as it lies in memory, so little-endian.
@@ -50,7 +51,7 @@ class feed {
   static constexpr std::size_t history_max = 600;  // samples, one a second
   static constexpr std::size_t cells_max = 8192;   // a viewer is sent at a time, after the first time
 
-  explicit feed(server_state& state);
+  feed(const server_state& state, const cache_window& window);
   ~feed() { stop(); }
   feed(const feed&) = delete;
   feed& operator=(const feed&) = delete;
@@ -109,7 +110,8 @@ class feed {
   void finish_sweep();
   [[nodiscard]] std::string greeting() const;
 
-  server_state& state_;
+  const server_state& state_;
+  const cache_window& window_;
   std::size_t page_bytes_ = 0;
 
   // The sampler thread's own.

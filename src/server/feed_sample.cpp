@@ -9,7 +9,7 @@
 #include <cstdio>
 #include <string_view>
 
-#include "server/server_state.hpp"
+#include "server/http_module.hpp"
 
 namespace scoot::server {
 namespace {
@@ -68,9 +68,10 @@ process_use read_process_use() noexcept {
   return use;
 }
 
-sampler::sampler(const server_state& state)
+sampler::sampler(const server_state& state, const cache_window& window)
     : state_(state),
-      before_(state.items.stats()),
+      window_(window),
+      before_(window.stats()),
       cpu_us_before_(read_process_use().cpu_us),
       time_before_(std::chrono::steady_clock::now()) {}
 
@@ -81,7 +82,7 @@ std::string sampler::fields() {
 }
 
 std::string sampler::take() {
-  const cache_stats now = state_.items.stats();
+  const cache_stats now = window_.stats();
   const process_use use = read_process_use();
   const auto time = std::chrono::steady_clock::now();
   const double seconds = std::max(std::chrono::duration<double>(time - time_before_).count(), 1e-3);

@@ -11,11 +11,12 @@
 
 namespace scoot::server {
 
+class cache_window;
 class server_state;
 
 class sampler {
  public:
-  explicit sampler(const server_state& state);
+  sampler(const server_state& state, const cache_window& window);
   // What each number is, as a JSON list of names.
   [[nodiscard]] static std::string fields();
   // Rates are over the time since the call before.
@@ -23,6 +24,7 @@ class sampler {
 
  private:
   const server_state& state_;
+  const cache_window& window_;
   cache_stats before_;
   std::uint64_t cpu_us_before_;
   std::chrono::steady_clock::time_point time_before_;

@@ -3,7 +3,6 @@
 
 #include <arpa/inet.h>
 #include <civetweb.h>
-#include <spdlog/spdlog.h>
 
 #include <algorithm>
 #include <array>
@@ -15,11 +14,11 @@
 #include <string_view>
 #include <thread>
 
+#include "scoot/version.h"
 #include "server/feed.hpp"
 #include "server/http_metrics.hpp"
 #include "server/http_pages.hpp"
 #include "server/http_snapshot.hpp"
-#include "server/server_state.hpp"
 
 namespace scoot::server {
 namespace {
@@ -93,7 +92,8 @@ bool page_number(const char* query, std::uint64_t& number) {
 
 }  // namespace
 
-http_server::http_server(server_state& state, const http_options& options) : state_(state), options_(options) {}
+http_server::http_server(const server_state& state, const cache_window& window, const http_options& options)
+    : state_(state), window_(window), options_(options) {}
 
 // civetweb looks whether it is to stop when something happens, or every two seconds: so we make something happen.
 http_server::~http_server() {
@@ -118,7 +118,7 @@ std::string http_server::start() {
     if (std::string error = read_token(options_.token_file, token); !error.empty()) return error;
     authorization_ = "Bearer " + token;
   }
-  feed_ = std::make_unique<feed>(state_);
+  feed_ = std::make_unique<feed>(state_, window_);
   feed_->start();
   const std::string where = options_.host + ":" + options_.port;
   const std::string threads = std::to_string(viewers_max + others_max);
@@ -143,8 +143,8 @@ std::string http_server::start() {
                                               nullptr};
   mg_callbacks callbacks{};
   callbacks.begin_request = &http_server::on_request;
-  callbacks.log_message = [](const mg_connection*, const char* message) {
-    spdlog::debug("http: {}", message);
+  callbacks.log_message = [](const mg_connection* from, const char* message) {
+    served_by(from).window_.log(module_log::debug, std::string("http: ") + message);
     return 1;
   };
   std::array<char, 256> why{};
@@ -163,7 +163,8 @@ std::string http_server::start() {
     port_ = static_cast<std::uint16_t>(ports[0].port);
   }
   if (!is_loopback(options_.host) && authorization_.empty()) {
-    spdlog::warn("--http {}: whoever reaches that address can look; --http-token-file asks for a token", where);
+    window_.log(module_log::warning,
+                "--http " + where + ": whoever reaches that address can look; --http-token-file asks for a token");
   }
   return {};
 }
@@ -185,11 +186,15 @@ bool http_server::names_this_machine(const mg_connection* from) const noexcept {
   return host == "localhost" || is_loopback(host);
 }
 
+http_server& http_server::served_by(const mg_connection* one) noexcept {
+  return *static_cast<http_server*>(mg_get_user_data(mg_get_context(one)));
+}
+
 int http_server::on_request(mg_connection* to) noexcept {
   try {
-    return static_cast<http_server*>(mg_get_user_data(mg_get_context(to)))->serve(to);
+    return served_by(to).serve(to);
   } catch (const std::exception& error) {  // no memory
-    spdlog::warn("http: {}", error.what());
+    served_by(to).window_.log(module_log::warning, std::string("http: ") + error.what());
     mg_disable_connection_keep_alive(to);
     return 500;
   }
@@ -224,7 +229,7 @@ int http_server::serve_data(mg_connection* to, const char* path) {
   if (!allowed(to)) return answer(to, 401, text, "a token is needed: Authorization: Bearer TOKEN\n");
   const bool head = std::strcmp(mg_get_request_info(to)->request_method, "HEAD") == 0;
   if (what == "/metrics") {
-    return answer(to, 200, "text/plain; version=0.0.4; charset=utf-8", write_metrics(state_, viewers_.load()));
+    return answer(to, 200, "text/plain; version=0.0.4; charset=utf-8", write_metrics(state_, window_, viewers_.load()));
   }
   if (what == "/page.json") {
     std::uint64_t number = 0;
@@ -238,7 +243,7 @@ int http_server::serve_data(mg_connection* to, const char* path) {
     mg_response_header_add(to, "Transfer-Encoding", "chunked", -1);
     mg_response_header_send(to);
     if (head) return 200;
-    const bool whole = write_cache_snapshot(state_, [to](std::string_view piece) {
+    const bool whole = write_cache_snapshot(window_, [to](std::string_view piece) {
       return mg_send_chunk(to, piece.data(), static_cast<unsigned>(piece.size())) > 0;
     });
     if (!whole) {
@@ -268,4 +273,19 @@ void http_server::stream_events(mg_connection* to) {
   }
 }
 
+namespace {
+
+std::unique_ptr<http_service> start_service(const server_state& state, const cache_window& window,
+                                            const http_options& options, std::string& error) {
+  auto made = std::make_unique<http_server>(state, window, options);
+  error = made->start();
+  if (!error.empty()) return nullptr;
+  return made;
+}
+
+}  // namespace
 }  // namespace scoot::server
+
+extern "C" __attribute__((visibility("default"))) const scoot::server::http_module_entry scootd_http_module;
+const scoot::server::http_module_entry scootd_http_module = {scoot::server::http_module_layout, SCOOT_VERSION,
+                                                             &scoot::server::start_service};

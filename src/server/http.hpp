@@ -21,6 +21,7 @@
 #include <memory>
 #include <string>
 
+#include "server/http_module.hpp"
 #include "server/options.hpp"
 
 struct mg_connection;
@@ -29,26 +30,25 @@ struct mg_context;
 namespace scoot::server {
 
 class feed;
-class server_state;
 
-class http_server {
+class http_server final : public http_service {
  public:
   static constexpr unsigned viewers_max = 16;         // of /events, at a time; more are told 503
   static constexpr unsigned others_max = 6;           // requests served beside them
   static constexpr unsigned request_seconds_max = 5;  // for a request's header to come, or for a peer to take anything
   static constexpr unsigned header_bytes_max = 8192;
 
-  http_server(server_state& state, const http_options& options);
-  ~http_server();  // ends open streams and waits for them
+  http_server(const server_state& state, const cache_window& window, const http_options& options);
+  ~http_server() override;  // ends open streams and waits for them
   http_server(const http_server&) = delete;
   http_server& operator=(const http_server&) = delete;
 
   // Begins to serve. What is wrong, or empty.
   [[nodiscard]] std::string start();
-  // Where the page is: "http://127.0.0.1:11280/".
-  [[nodiscard]] std::string address() const;
+  [[nodiscard]] std::string address() const override;
 
  private:
+  [[nodiscard]] static http_server& served_by(const mg_connection* one) noexcept;
   static int on_request(mg_connection* to) noexcept;
   int serve(mg_connection* to);
   int serve_data(mg_connection* to, const char* path);
@@ -56,7 +56,8 @@ class http_server {
   [[nodiscard]] bool names_this_machine(const mg_connection* from) const noexcept;
   void stream_events(mg_connection* to);
 
-  server_state& state_;
+  const server_state& state_;
+  const cache_window& window_;
   const http_options options_;
   std::string authorization_;  // what the header must be; empty: anything
   std::unique_ptr<feed> feed_;

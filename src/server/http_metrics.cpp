@@ -14,7 +14,7 @@
 
 #include "scoot/version.h"
 #include "server/feed_sample.hpp"
-#include "server/server_state.hpp"
+#include "server/http_module.hpp"
 
 namespace scoot::server {
 namespace {
@@ -201,8 +201,7 @@ void add_pressure(const cache_stats& c, families& to) {
       .add(static_cast<double>(p.cpu_ns) * 1e-9);
 }
 
-void add_connections(const server_state& state, unsigned viewers, families& to) {
-  const worker_totals totals = state.totals();
+void add_connections(const server_state& state, const worker_totals& totals, unsigned viewers, families& to) {
   constexpr auto relaxed = std::memory_order_relaxed;
   to.gauge("scootd_connections", "Client connections now.").add(state.connections_now.load(relaxed));
   to.gauge("scootd_connections_limit", "Client connections at a time (-c).")
@@ -228,16 +227,16 @@ void add_connections(const server_state& state, unsigned viewers, families& to) 
 
 }  // namespace
 
-std::string write_metrics(const server_state& state, unsigned viewers) {
+std::string write_metrics(const server_state& state, const cache_window& window, unsigned viewers) {
   families to;
-  const cache_stats c = state.items.stats();
+  const cache_stats c = window.stats();
   add_process(state, to);
   add_memory(c, to);
   add_items(c, to);
   add_moves(c, to);
   add_cold(c.cold, to);
   add_pressure(c, to);
-  add_connections(state, viewers, to);
+  add_connections(state, window.totals(), viewers, to);
   return to.text();
 }
 

@@ -7,9 +7,10 @@
 
 namespace scoot::server {
 
+class cache_window;
 class server_state;
 
 // All metrics in Prometheus' text format. Threads: any. Cost: that of cache::stats.
-[[nodiscard]] std::string write_metrics(const server_state& state, unsigned viewers);
+[[nodiscard]] std::string write_metrics(const server_state& state, const cache_window& window, unsigned viewers);
 
 }  // namespace scoot::server

@@ -14,7 +14,7 @@
 
 #include "scoot/cache.hpp"
 #include "server/feed_sample.hpp"
-#include "server/server_state.hpp"
+#include "server/http_module.hpp"
 
 namespace scoot::server {
 namespace {
@@ -114,8 +114,8 @@ class page_writer {
 
 }  // namespace
 
-bool write_cache_snapshot(server_state& state, const std::function<bool(std::string_view)>& sink) {
-  const cache_stats c = state.items.stats();
+bool write_cache_snapshot(const cache_window& window, const std::function<bool(std::string_view)>& sink) {
+  const cache_stats c = window.stats();
   const nlohmann::json head = {{"scoot_snapshot", 1},
                                {"page_bytes", c.pool.page_bytes},
                                {"os_page_bytes", sysconf(_SC_PAGESIZE)},
@@ -137,7 +137,7 @@ bool write_cache_snapshot(server_state& state, const std::function<bool(std::str
   do {
     some.clear();
     // Nothing but noting down: a shard's lock is held.
-    cursor = state.items.visit_pages(
+    cursor = window.visit_pages(
         cursor,
         [&](unsigned heap, const page_view& page) {
           if (some.size() < some.capacity()) some.push_back({heap, page});

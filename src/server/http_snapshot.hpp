@@ -8,10 +8,10 @@
 
 namespace scoot::server {
 
-class server_state;
+class cache_window;
 
 // Writes it in pieces of some KiB. False, and no more is written, as soon as the sink says so. A shard's lock is held
 // for a few pages at a time, so what is written is no one moment. Threads: any.
-bool write_cache_snapshot(server_state& state, const std::function<bool(std::string_view)>& sink);
+bool write_cache_snapshot(const cache_window& window, const std::function<bool(std::string_view)>& sink);
 
 }  // namespace scoot::server

@@ -15,7 +15,7 @@
 #include "scoot/cache.hpp"
 #include "scoot/version.h"
 #include "server/credentials.hpp"
-#include "server/http.hpp"
+#include "server/http_module.hpp"
 #include "server/listener.hpp"
 #include "server/log.hpp"
 #include "server/process.hpp"
@@ -87,8 +87,8 @@ void accept_until_signalled(server_state& state, listener& doors, event_loop& lo
   }
 }
 
-int serve(const parsed_options& parsed, const settings_reader& read_again, listener& doors, background& parent,
-          int signals) {
+int serve(const parsed_options& parsed, const settings_reader& read_again, listener& doors, http_module& pages,
+          background& parent, int signals) {
   const server_options& options = parsed.options;
   cache_options cache_wants;
   cache_wants.budget_bytes = options.memory_bytes;
@@ -125,15 +125,17 @@ int serve(const parsed_options& parsed, const settings_reader& read_again, liste
   if (!loop.valid() || loop.add(signals, nullptr, interest::read) == event_loop::none || !doors.watch(loop)) {
     return give_up("cannot watch the listening sockets", status_os);
   }
-  http_server http(state, options.http);
+  std::unique_ptr<http_service> http;
   if (!options.http.host.empty()) {
-    if (const std::string error = http.start(); !error.empty()) return give_up(error, status_os);
+    std::string error;
+    http = pages.start(state, options.http, error);
+    if (http == nullptr) return give_up(error, status_os);
   }
   tell_start(options, doors);
   if (options.purgeable_bytes != 0 && items->stats().cold.support == purge_support::refused) {
     spdlog::warn("--purgeable has no effect: this kernel takes no purgeable memory");
   }
-  if (!options.http.host.empty()) spdlog::info("live page at {}", http.address());
+  if (http != nullptr) spdlog::info("live page at {}", http->address());
   spdlog::debug("the workers wait with {}", workers.front()->uses_uring() ? "io_uring" : "epoll");
   if (options.daemonise) log_from_background(options);
   parent.report(status_ok);
@@ -168,6 +170,10 @@ int start(const parsed_options& parsed, const settings_reader& read_again, backg
       return give_up("cannot give the unix socket to user '" + who.name + "'", status_os);
     }
   }
+  http_module pages;  // found as whoever starts us
+  if (!options.http.host.empty()) {
+    if (std::string error = pages.load(); !error.empty()) return give_up(error, status_os);
+  }
   pid_file id;
   if (std::string error = id.write(options.pid_file); !error.empty()) return give_up(error, status_os);
   if (std::string error = become(who); !error.empty()) return give_up(error, status_os);
@@ -175,7 +181,7 @@ int start(const parsed_options& parsed, const settings_reader& read_again, backg
   if (std::string error = filter_system_calls(options); !error.empty()) return give_up(error, status_os);
   const int signals = end_signals();
   if (signals < 0) return give_up("cannot watch for signals", status_os);
-  const int status = serve(parsed, read_again, doors, parent, signals);
+  const int status = serve(parsed, read_again, doors, pages, parent, signals);
   close(signals);
   return status;
 }
