@@ -141,14 +141,18 @@ struct page_view {
   std::size_t slot_bytes = 0;  // shelf: of a slot; run: of the block
   std::size_t slots = 0;       // shelf: in use, or holes
   std::size_t holes = 0;       // shelf: of them
+  std::size_t withdrawn = 0;   // shelf: of them, holes whose memory was given back from between blocks that stay
   std::size_t blocks = 0;      // live ones that begin in it
   std::size_t live_bytes = 0;
   std::uint32_t resident_begin = 0;
   std::uint32_t resident_end = 0;
-  std::uint32_t pins = 0;        // pinned blocks that begin in it
+  std::uint32_t missing_bytes = 0;  // of that range, given back
+  std::uint32_t pins = 0;           // pinned blocks that begin in it
   std::uint16_t arrivals = 0;    // blocks that were moved to this page, whoever's it was, since the pool is there. Both
   std::uint16_t departures = 0;  // wrap: they are for seeing that something moved since the last look
   char fill[33] = {};            // if asked for: how full each 1/32 of it is, see docs/snapshot.md
+
+  [[nodiscard]] std::size_t resident_bytes() const noexcept { return resident_end - resident_begin - missing_bytes; }
 };
 
 // How to visit pages.

@@ -27,6 +27,7 @@ shelf* heap_impl::new_shelf(std::uint8_t kind_index, std::size_t slot) noexcept 
   s->size_class = static_cast<std::uint16_t>(size_class_of(slot));
   s->movable = kinds_[kind_index]->options.move != nullptr;
   s->page_bytes = static_cast<std::uint32_t>(page_bytes_);
+  s->os_page_shift = static_cast<std::uint8_t>(base::log2_floor(os_page_));
   s->reciprocal = ((std::uint64_t{1} << 40) + slot - 1) / slot;
   s->position = shelves_.add(s);
   open_shelf(*s);

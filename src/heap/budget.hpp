@@ -23,6 +23,12 @@ class budget {
     return true;
   }
 
+  // Takes room for what is held already, whether there is any or not.
+  void charge_held(std::size_t bytes) noexcept {
+    const std::size_t held = held_.fetch_add(bytes, std::memory_order_relaxed) + bytes;
+    if (held > peak_.load(std::memory_order_relaxed)) raise_peak(held);
+  }
+
   void uncharge(std::size_t bytes) noexcept { held_.fetch_sub(bytes, std::memory_order_relaxed); }
 
   [[nodiscard]] std::size_t held() const noexcept { return held_.load(std::memory_order_relaxed); }

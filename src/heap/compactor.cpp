@@ -158,7 +158,7 @@ std::size_t heap_impl::gain_of(const shelf& s) const noexcept {
   const auto used = static_cast<std::size_t>(s.bump - top->base);
   const std::size_t holes = s.hole_bytes();
   const std::size_t slack = s.slack_bytes(os_page_);
-  if (holes + top->start >= used) return std::max(holes + slack, top->resident_bytes());  // the whole page
+  if (holes + top->start() >= used) return std::max(holes + slack, top->resident_bytes());  // the whole page
   return base::round_up(used, os_page_) - base::round_up(used - holes, os_page_) + slack;
 }
 
@@ -177,7 +177,7 @@ void heap_impl::unstick(shelf& s) noexcept {
 bool heap_impl::choose_victim(bool urgent, std::size_t block_bytes_max) noexcept {
   std::size_t best = os_page_ - 1;
   for (shelf* s : shelves_) {
-    if (s->stuck && !worth_retrying(*s)) continue;
+    if (s->stuck && !may_withdraw(*s) && !worth_retrying(*s)) continue;
     // Memory above a top may be wanted by that very shelf next, and costs a fault then: a hole counts for more.
     const std::size_t slack = s->slack_bytes(os_page_);
     const std::size_t gain = gain_of(*s);
@@ -194,7 +194,7 @@ bool heap_impl::choose_victim(bool urgent, std::size_t block_bytes_max) noexcept
     return true;
   }
   if (victim_ == nullptr) return false;
-  if (victim_->stuck || victim_->stuck_unpins != unpins_) unstick(*victim_);
+  if (victim_->stuck ? !may_withdraw(*victim_) : victim_->stuck_unpins != unpins_) unstick(*victim_);
   victim_until_ = victim_->hole_bytes() / 2;
   return true;
 }
@@ -216,12 +216,13 @@ std::size_t heap_impl::reclaim(std::size_t goal, work_left& work) noexcept {
       continue;
     }
     shelf& s = *victim_;
-    const std::size_t step = lower_and_trim(s, goal - gained, work);
+    std::size_t step = lower_and_trim(s, goal - gained, work);
+    if (s.stuck && step < goal - gained) step += withdraw_holes(s, goal - gained - step, work);
     gained += step;
     if (!work.urgent) note_lowered(s, step);
     if (s.hole_bytes() > victim_until_ && step != 0) continue;
     victim_ = nullptr;
-    const bool spent = s.holes != 0 && !s.stuck && step == 0;
+    const bool spent = s.holes != 0 && (!s.stuck || may_withdraw(s)) && step == 0;
     if (!s.stuck && s.slack_bytes(os_page_) >= 2 * os_page_) {
       trim_top(s);
     }
@@ -282,6 +283,7 @@ bool heap_impl::anchor(shelf& s, stop_reason why) noexcept {
   trim_top(s);
   if (s.anchor_top()) return true;
   s.stuck = true;
+  s.withdraw_next = 0;
   s.stuck_why = why;
   s.stuck_holes = s.holes;
   s.stuck_unpins = unpins_;
@@ -379,7 +381,13 @@ std::size_t heap_impl::lower(shelf& s, std::size_t goal, work_left& work, shelf*
     const std::uint32_t index = fresh - 1;
     std::size_t step = s.slot;
     if (base::test_bit(top->hole_map, index)) {
-      step *= s.take_holes_from(top, index);
+      const bool gap = s.is_withdrawn(top, index);
+      const std::uint32_t count = s.take_holes_from(top, index);
+      step *= count;
+      if (gap) {
+        close_gaps(s, top, top->start() + std::size_t{fresh - count} * s.slot);
+        s.limit = top->base + top->resident_end;
+      }
     } else {
       if (s.stuck || (into == nullptr && s.holes == 0)) break;
       ++blocks_examined_;
@@ -416,8 +424,8 @@ std::size_t heap_impl::partial_waste(const shelf& s, std::size_t& live) const no
   for (std::uint32_t i = 0; i < s.page_count; ++i) {
     const page_info* page = s.pages[i];
     const std::uint32_t fresh = s.fresh_of(page);
-    if (page->pins != 0 || fresh == s.capacity_of(page)) continue;
-    waste += page->resident_end - page->start - std::size_t{fresh} * s.slot;
+    if (page->pins != 0 || page->withdrawn != 0 || fresh == s.capacity_of(page)) continue;
+    waste += page->resident_end - page->start() - std::size_t{fresh} * s.slot;
     live += std::size_t{fresh} * s.slot;
   }
   return waste;
@@ -455,7 +463,7 @@ bool heap_impl::join_partial(shelf& s, work_left& work) noexcept {
       continue;
     }
     if (!work.allows(s.slot)) return false;
-    const std::size_t end = to->start + (std::size_t{to->fresh} + 1) * s.slot;
+    const std::size_t end = to->start() + (std::size_t{to->fresh} + 1) * s.slot;
     if (end > to->resident_end) trim_idle_for(s.slot);
     if (!extend_resident(to, end)) break;
     work.spend(s.slot);
@@ -477,7 +485,7 @@ bool heap_impl::join_partial(shelf& s, work_left& work) noexcept {
 
 // False: the work is spent.
 bool heap_impl::compact_shelf(shelf& s, work_left& work) noexcept {
-  const bool pinned = s.stuck && s.stuck_why == stop_reason::pinned;
+  const bool pinned = s.stuck && s.stuck_why == stop_reason::pinned && !may_withdraw(s);
   if (pinned && s.stuck_unpins == unpins_ && s.stuck_frees == frees_) {
     if (blocked_ != stop_reason::refused) blocked_ = stop_reason::pinned;
     return true;
@@ -489,7 +497,12 @@ bool heap_impl::compact_shelf(shelf& s, work_left& work) noexcept {
     lower(s, ~std::size_t{0}, work);
     spent = s.holes != 0 && !s.stuck && gain_of(s) >= os_page_;
   }
-  if (s.stuck) s.stuck_frees = frees;
+  if (!spent && !s.stuck && s.withdrawn != 0 && s.holes == 0) spent = !fill_withdrawn(s, work);
+  if (s.stuck) {
+    s.stuck_frees = frees;
+    (void)withdraw_holes(s, ~std::size_t{0}, work);
+    spent = may_withdraw(s);
+  }
   std::size_t live = 0;
   if (s.partial != 0 && s.holes == 0 && !spent) {
     const std::size_t waste = partial_waste(s, live);

@@ -19,7 +19,7 @@ heap_impl::location heap_impl::locate_in_shelf(const page_info* page, const char
   if (std::find(shelves_.begin(), shelves_.end(), s) == shelves_.end()) return {place::other_heap};
   location l{place::gap};
   l.kind = s->kind;
-  if (address < page->base + page->start) return l;
+  if (address < page->base + page->start()) return l;
   const std::uint32_t index = s->slot_index(page, address);
   if (index >= s->capacity_of(page)) return l;
   l.start = s->slot_address(page, index);

@@ -8,6 +8,31 @@
 
 namespace scoot {
 
+// OS pages without blocks in the pages of a shelf: those between blocks, and those above the last one of a page.
+std::size_t heap_impl::withdrawable(const shelf& s) const noexcept {
+  std::size_t bytes = 0;
+  for (std::uint32_t i = 0; i < s.page_count; ++i) {
+    const page_info* page = s.pages[i];
+    std::uint32_t above = s.fresh_of(page);
+    const std::size_t end = s.next_live_below(page, above) ? page->start() + (above + std::size_t{1}) * s.slot : 0;
+    const std::size_t kept = std::max<std::size_t>(base::round_up(end, os_page_), page->resident_begin);
+    for (std::size_t at = page->resident_begin; at < kept; at += os_page_) {
+      const auto os_page = static_cast<std::uint32_t>(at >> s.os_page_shift);
+      if (s.is_vacant(page, os_page) && !base::test_bit(s.missing_map(page), os_page)) bytes += os_page_;
+    }
+    bytes += page->resident_end - kept;
+  }
+  return bytes;
+}
+
+// What is resident of withdrawn slots.
+std::size_t heap_impl::beside_missing(const shelf& s) const noexcept {
+  if (s.withdrawn == 0) return 0;
+  std::size_t missing = 0;
+  for (std::uint32_t i = 0; i < s.page_count; ++i) missing += s.pages[i]->missing_bytes();
+  return static_cast<std::size_t>(s.withdrawn) * s.slot - missing;
+}
+
 void heap_impl::forecast_shelf(const shelf& s, forecast& f) const noexcept {
   std::size_t partial_live = 0;
   const std::size_t waste = partial_waste(s, partial_live);
@@ -15,17 +40,15 @@ void heap_impl::forecast_shelf(const shelf& s, forecast& f) const noexcept {
     f.bytes_to_gain += base::round_down(waste, os_page_);
     f.bytes_to_move += partial_live;
   }
-  const std::size_t gain = gain_of(s);
+  const std::size_t gain = gain_of(s) + beside_missing(s);
   if (gain < os_page_) return;
   if (!s.movable) {
-    f.bytes_to_gain += s.slack_bytes(os_page_);
+    f.bytes_to_gain += withdrawable(s);
     return;
   }
   f.bytes_to_gain += gain;
-  std::size_t live = 0;
-  for (std::uint32_t i = 0; i < s.page_count; ++i) live += s.fresh_of(s.pages[i]);
   const auto holes = static_cast<std::size_t>(s.holes + s.parked);
-  f.bytes_to_move += std::min(holes, live - holes) * s.slot;
+  f.bytes_to_move += std::min<std::size_t>(holes, s.blocks()) * s.slot;
 }
 
 forecast heap_impl::make_forecast() const noexcept {

@@ -140,15 +140,16 @@ bool heap_impl::add_shelf_page(shelf& s) noexcept {
   }
   std::memset(hole_map, 0, s.hole_map_bytes());
   held_ += page->resident_bytes();
-  page->start = 0;
+  page->start_lines = 0;
   if (page->resident_bytes() == 0) {
     // Shelves begin at different offsets, or their first blocks would share a few cache and TLB sets.
     const std::size_t colours = page_bytes_ / 4 / colour_bytes;
-    const std::size_t alignment = std::max<std::size_t>(64, kinds_[s.kind]->options.alignment);
+    const std::size_t alignment = std::max<std::size_t>(page_info::start_unit, kinds_[s.kind]->options.alignment);
     if (s.page_count == 0 && colours != 0) {
-      page->start = static_cast<std::uint32_t>(base::round_down(s.size_class % colours * colour_bytes, alignment));
+      const std::size_t start = base::round_down(s.size_class % colours * colour_bytes, alignment);
+      page->start_lines = static_cast<std::uint16_t>(start / page_info::start_unit);
     }
-    page->resident_begin = page->resident_end = static_cast<std::uint32_t>(base::round_down(page->start, os_page_));
+    page->resident_begin = page->resident_end = static_cast<std::uint32_t>(base::round_down(page->start(), os_page_));
   } else if (page->resident_begin > page->resident_bytes() && trim_resident(page, 0)) {
     page->resident_begin = page->resident_end = 0;  // what lies before it would cost more than it is worth
   } else if (page->resident_begin != 0) {
@@ -165,7 +166,7 @@ bool heap_impl::add_shelf_page(shelf& s) noexcept {
   page->hole_map = static_cast<std::uint64_t*>(hole_map);
   page->pins = 0;
   metadata_bytes_ += s.hole_map_bytes();
-  if (page->resident_begin > page->start || !extend_resident(page, page->start + s.slot)) {
+  if (page->resident_begin > page->start() || !extend_resident(page, page->start() + s.slot)) {
     release_shelf_page(s, page);
     return false;
   }
@@ -174,8 +175,10 @@ bool heap_impl::add_shelf_page(shelf& s) noexcept {
   return true;
 }
 
-// Raises what is resident, or the pages, so that one slot more fits at the top. False: no budget, or no address space.
+// Raises what is resident, or the pages, so that one slot more fits at the top, or restores a hole. False: no budget,
+// or no address space.
 bool heap_impl::grow(shelf& s) noexcept {
+  if (s.withdrawn != 0 && restore_hole(s)) return true;
   for (;;) {
     if (page_info* top = s.top()) {
       const auto used = static_cast<std::size_t>(s.bump - top->base);
@@ -193,6 +196,7 @@ bool heap_impl::grow(shelf& s) noexcept {
 
 // A page that has left its shelf, or not joined it.
 void heap_impl::release_shelf_page(shelf& s, page_info* page) noexcept {
+  forget_withdrawn(s, page);
   pool_.metadata_free(page->hole_map, s.hole_map_bytes());
   metadata_bytes_ -= s.hole_map_bytes();
   give_page(page);
@@ -205,17 +209,19 @@ void heap_impl::return_parked(shelf& s, std::uint32_t keep) noexcept {
   for (std::uint32_t i = 0; i < count; ++i) {
     page_info* page = page_of(s.magazine[i]);
     s.put_hole(page, s.slot_index(page, s.magazine[i]));
-    if (page->holes != s.fresh_of(page)) continue;
+    if (!s.is_empty(page)) continue;
     if (page != s.top()) {
       s.remove(page);
       release_shelf_page(s, page);
     } else {
+      forget_withdrawn(s, page);
       s.holes -= page->holes;
       page->holes = 0;
       base::clear_bit(s.hole_pages, page->position);
       std::memset(page->hole_map, 0, s.hole_map_bytes());
       page->hint_word = 0;
       s.bump = s.slot_address(page, 0);
+      s.limit = page->base + page->resident_end;
       if (s.page_count > 1) release_shelf_page(s, s.pop());
     }
   }

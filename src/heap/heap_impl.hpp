@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
 // heap_impl: the heap behind heap.hpp. heap.cpp allocates and frees, compactor.cpp moves, large_blocks.cpp and
-// runs.cpp do both for blocks too big for a shelf, release.cpp asks the owner to evict, inspect.cpp counts and
+// runs.cpp do both for blocks too big for a shelf, withdrawal.cpp gives back what is between blocks that stay,
+// release.cpp asks the owner to evict, inspect.cpp counts and
 // verifies, explain.cpp, pages.cpp, profile.cpp and snapshot.cpp answer questions, checked.cpp is what builds with
 // checks do besides.
 //
@@ -186,6 +187,9 @@ class heap_impl final : public heap {
   std::size_t gain_of(const shelf& s) const noexcept;
   void unstick(shelf& s) noexcept;
   [[nodiscard]] bool worth_retrying(const shelf& s) const noexcept;
+  [[nodiscard]] bool may_withdraw(const shelf& s) const noexcept {
+    return s.withdraw_next < s.page_count * (page_bytes_ >> s.os_page_shift);
+  }
   std::size_t lower(shelf& s, std::size_t goal, work_left& work, shelf* into = nullptr) noexcept;
   std::size_t lower_and_trim(shelf& s, std::size_t goal, work_left& work) noexcept;
   bool anchor(shelf& s, stop_reason why) noexcept;
@@ -206,6 +210,14 @@ class heap_impl final : public heap {
   verdict move_into(shelf& into, std::uint8_t kind_index, void* from, std::size_t size) noexcept;
   move_result move_top_into(shelf& s, page_info* top, std::uint32_t index, shelf& into, work_left& work) noexcept;
 
+  // --- withdrawal.cpp
+  std::size_t withdraw_holes(shelf& s, std::size_t goal, work_left& work) noexcept;
+  static void bury_holes(const shelf& s, const page_info* page, std::uint32_t first, std::uint32_t end) noexcept;
+  bool restore_hole(shelf& s) noexcept;
+  bool fill_withdrawn(shelf& s, work_left& work) noexcept;
+  void close_gaps(shelf& s, page_info* page, std::size_t end) noexcept;
+  void forget_withdrawn(shelf& s, page_info* page) noexcept;
+
   // --- spacing.cpp
   static constexpr std::size_t rounding_part_max = 8;  // of a size, what rounding may add to it
   void open_shelf(shelf& s) noexcept;
@@ -216,6 +228,8 @@ class heap_impl final : public heap {
   void visit_closable(Visit visit) const noexcept;
   void close_shelves() noexcept;
   void forecast_closing(forecast& f) const noexcept;
+  [[nodiscard]] std::size_t withdrawable(const shelf& s) const noexcept;
+  [[nodiscard]] std::size_t beside_missing(const shelf& s) const noexcept;
   void forecast_shelf(const shelf& s, forecast& f) const noexcept;
   bool drain(shelf& s, work_left& work) noexcept;
   [[nodiscard]] shelf* note_rounding(shelf& s, std::size_t size) noexcept;
@@ -262,7 +276,7 @@ class heap_impl final : public heap {
   bool empty_window(page_window& w, work_left& work) noexcept;
   void vacate(page_info* page, const page_window& w) noexcept;
   bool relocate_shelf_page(page_info* from, const page_window& w, work_left& work) noexcept;
-  page_info* spare_shelf_page(shelf& s, std::uint32_t start, std::uint32_t fresh) noexcept;
+  page_info* spare_shelf_page(shelf& s, std::size_t start, std::uint32_t fresh) noexcept;
   bool relocate_large_page(large_page* from, const page_window& w, work_left& work) noexcept;
   bool relocate_run(page_info* from, const page_window& w, work_left& work) noexcept;
 
@@ -311,6 +325,7 @@ class heap_impl final : public heap {
 
   // --- inspect.cpp
   void check_shelf(const shelf& s, std::size_t& resident, std::size_t& live, std::size_t& pins) const noexcept;
+  void check_missing(const shelf& s, const page_info* page) const noexcept;
   void check_bytes(const shelf& s) const noexcept;
   std::size_t move_all_of(shelf& s) noexcept;
   std::size_t move_all_large() noexcept;

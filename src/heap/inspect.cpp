@@ -71,6 +71,7 @@ void require(bool condition, const char* what) noexcept {
 void heap_impl::check_shelf(const shelf& s, std::size_t& resident, std::size_t& live,
                             std::size_t& pins) const noexcept {
   std::uint64_t holes = 0;
+  std::uint64_t all_withdrawn = 0;
   std::uint64_t taken = 0;
   std::uint32_t partial = 0;
   for (std::uint32_t i = 0; i < s.page_count; ++i) {
@@ -78,28 +79,34 @@ void heap_impl::check_shelf(const shelf& s, std::size_t& resident, std::size_t& 
     require(page->use == page_use::shelf && page->owner == &s && page->position == i, "a page knows its shelf");
     const std::uint32_t fresh = s.fresh_of(page);
     require(fresh <= s.capacity_of(page), "no more slots in use than a page has");
-    require(page->start + std::size_t{fresh} * s.slot <= page->resident_end, "slots in use are charged");
-    require(page->resident_begin <= page->start && page->resident_end <= page_bytes_, "resident range");
+    require(page->start() + std::size_t{fresh} * s.slot <= page->resident_end, "slots in use are charged");
+    require(page->resident_begin <= page->start() && page->resident_end <= page_bytes_, "resident range");
     std::uint32_t bits = 0;
+    std::uint32_t withdrawn = 0;
     for (std::uint32_t word = 0; word <= (s.capacity_of(page) - 1) / 64; ++word) {
       bits += static_cast<std::uint32_t>(std::popcount(page->hole_map[word]));
-      require(page->hole_map[word] == 0 || word >= page->hint_word, "hint of a page");
+      const std::uint64_t holes_there = s.holes_in_word(page, word);
+      require(holes_there == 0 || word >= page->hint_word, "hint of a page");
+      withdrawn += static_cast<std::uint32_t>(std::popcount(page->hole_map[word] ^ holes_there));
       if (page->hole_map[word] != 0) {
         require(word * 64 + 63 - static_cast<unsigned>(std::countl_zero(page->hole_map[word])) < fresh,
                 "holes are below fresh");
       }
     }
-    require(bits == page->holes, "holes of a page");
-    require(base::test_bit(s.hole_pages, i) == (bits != 0), "a page with holes is found");
-    require(bits == 0 || i / 64 >= s.hint_word, "hint of a shelf");
+    require(withdrawn == page->withdrawn, "withdrawn slots of a page");
+    require(bits == page->holes + withdrawn, "holes of a page");
+    require(base::test_bit(s.hole_pages, i) == (page->holes != 0), "a page with holes is found");
+    require(page->holes == 0 || i / 64 >= s.hint_word, "hint of a shelf");
+    check_missing(s, page);
     if (i + 1 < s.page_count && fresh < s.capacity_of(page)) ++partial;
-    holes += bits;
+    holes += page->holes;
+    all_withdrawn += withdrawn;
     taken += fresh - bits;
     live += (fresh - bits) * std::size_t{s.slot};
     resident += page->resident_bytes();
     pins += page->pins;
   }
-  require(holes == s.holes, "holes of a shelf");
+  require(holes == s.holes && all_withdrawn == s.withdrawn, "holes of a shelf");
   require(taken == s.taken && s.parked <= taken, "slots of a shelf that are live or parked");
   require(partial == s.partial, "pages with fresh slots");
   require(s.page_count == 0 ? s.anchored == 0 : s.anchored < s.page_count, "the top is not anchored");
@@ -113,12 +120,25 @@ void heap_impl::check_shelf(const shelf& s, std::size_t& resident, std::size_t& 
   if constexpr (SCOOT_CHECK_LEVEL >= 2) check_bytes(s);
 }
 
+// What is missing of a page is where nothing is live.
+void heap_impl::check_missing(const shelf& s, const page_info* page) const noexcept {
+  std::size_t missing = 0;
+  for (std::uint32_t i = 0; i < page_bytes_ >> s.os_page_shift; ++i) {
+    if (!base::test_bit(s.missing_map(page), i)) continue;
+    missing += os_page_;
+    require(s.is_vacant(page, i), "what is missing holds nothing");
+  }
+  require(missing == page->missing_bytes(), "missing bytes of a page");
+  require((missing == 0) == (page->withdrawn == 0), "slots on missing memory are withdrawn");
+}
+
 // What is dead was not written, and live blocks end where they should.
 void heap_impl::check_bytes(const shelf& s) const noexcept {
   for (std::uint32_t i = 0; i < s.page_count; ++i) {
     const page_info* page = s.pages[i];
     for (std::uint32_t index = 0; index < s.fresh_of(page); ++index) {
       const char* slot = s.slot_address(page, index);
+      if (s.is_withdrawn(page, index)) continue;
       if (base::test_bit(page->hole_map, index) || s.is_parked(slot)) {
         check_dead(slot, s.slot);
       } else {

@@ -24,13 +24,14 @@ class page_drawing {
   void add_live(std::size_t begin, std::size_t end) noexcept { add(begin, end, 1); }
   // All slots but the holes, of which there are few as a rule.
   void add(const shelf& s, const page_info* page) noexcept {
+    if (page->missing != 0) note_missing(s, page);
     const std::uint32_t fresh = s.fresh_of(page);
-    add_live(page->start, page->start + std::size_t{fresh} * s.slot);
-    if (page->holes == 0) return;
+    add_live(page->start(), page->start() + std::size_t{fresh} * s.slot);
+    if (page->holes == 0 && page->withdrawn == 0) return;
     for (std::uint32_t first = 0; first < fresh; first += 64) {
       for (std::uint64_t word = page->hole_map[first / 64]; word != 0; word &= word - 1) {
         const std::size_t at =
-            page->start + std::size_t{first + static_cast<std::uint32_t>(std::countr_zero(word))} * s.slot;
+            page->start() + std::size_t{first + static_cast<std::uint32_t>(std::countr_zero(word))} * s.slot;
         add(at, at + s.slot, ~std::size_t{0});
       }
     }
@@ -44,13 +45,23 @@ class page_drawing {
 
   const char* draw(const page_info* page) noexcept {
     for (std::size_t cell = 0; cell < cells; ++cell) {
-      const bool resident = (cell + 1) * cell_bytes_ > page->resident_begin && cell * cell_bytes_ < page->resident_end;
+      const bool resident = (cell + 1) * cell_bytes_ > page->resident_begin &&
+                            cell * cell_bytes_ < page->resident_end && missing_[cell] < cell_bytes_;
       text_[cell] = !resident ? '.' : static_cast<char>('0' + (live_[cell] * 9 + cell_bytes_ / 2) / cell_bytes_);
     }
     return text_;
   }
 
  private:
+  void note_missing(const shelf& s, const page_info* page) noexcept {
+    const std::size_t os_page = std::size_t{1} << s.os_page_shift;
+    for (std::size_t at = 0; at < s.page_bytes; at += os_page) {
+      if (!base::test_bit(s.missing_map(page), at >> s.os_page_shift)) continue;
+      for (std::size_t cell = at / cell_bytes_; cell * cell_bytes_ < at + os_page; ++cell) {
+        missing_[cell] += std::min(os_page, cell_bytes_);
+      }
+    }
+  }
   // `times` is 1 or, modulo 2^64, -1.
   void add(std::size_t begin, std::size_t end, std::size_t times) noexcept {
     while (begin < end) {
@@ -63,6 +74,7 @@ class page_drawing {
 
   std::size_t cell_bytes_;
   std::size_t live_[cells] = {};
+  std::size_t missing_[cells] = {};
   char text_[cells + 1] = {};
 };
 

@@ -43,6 +43,7 @@ page_view heap_impl::view_of(const page_info* page) const noexcept {
   v.address = page->base;
   v.resident_begin = page->resident_begin;
   v.resident_end = page->resident_end;
+  v.missing_bytes = static_cast<std::uint32_t>(page->missing_bytes());
   v.pins = page->pins;
   v.arrivals = page->arrivals;
   v.departures = page->departures;
@@ -56,7 +57,8 @@ void heap_impl::view_shelf_page(const shelf& s, const page_info* page, page_view
   v.slot_bytes = s.slot;
   v.slots = s.fresh_of(page);
   v.holes = page->holes;
-  v.blocks = v.slots - v.holes;
+  v.withdrawn = page->withdrawn;
+  v.blocks = s.blocks_of(page);
   v.live_bytes = v.blocks * s.slot;
   if (!draw) return;
   page_drawing fill(page_bytes_);

@@ -51,6 +51,7 @@ class page_pool_impl final : public page_pool {
 
   // Room in the budget; idle pages are trimmed for it. Not to be called with the lock held.
   [[nodiscard]] bool charge(std::size_t bytes) noexcept;
+  void charge_held(std::size_t bytes) noexcept { budget_.charge_held(bytes); }
   void uncharge(std::size_t bytes) noexcept { budget_.uncharge(bytes); }
   [[nodiscard]] std::size_t room() const noexcept;
 

@@ -25,12 +25,8 @@ kind_stats heap_impl::get_kind_stats(std::uint8_t index) const noexcept {
   for (const shelf* h : shelves_) {
     if (h->kind != index) continue;
     ++s.shelves;
-    std::size_t slots = 0;
-    for (std::uint32_t i = 0; i < h->page_count; ++i) {
-      slots += h->fresh_of(h->pages[i]);
-      s.held_bytes += h->pages[i]->resident_bytes();
-    }
-    const std::size_t blocks = slots - static_cast<std::size_t>(h->holes) - h->parked;
+    for (std::uint32_t i = 0; i < h->page_count; ++i) s.held_bytes += h->pages[i]->resident_bytes();
+    const auto blocks = static_cast<std::size_t>(h->blocks());
     s.blocks += blocks;
     s.live_bytes += blocks * h->slot;
     s.hole_bytes += h->hole_bytes();
@@ -89,21 +85,35 @@ std::size_t what_stays(std::size_t bytes, std::size_t all, std::size_t filling) 
                                   static_cast<double>(all));
 }
 
+// Of a hole or withdrawn slot: the bytes that lie on OS pages beside blocks.
+std::size_t bytes_that_stay(const shelf& s, const page_info* page, std::uint32_t index) noexcept {
+  const std::size_t begin = page->start() + std::size_t{index} * s.slot;
+  std::size_t bytes = 0;
+  for (std::size_t at = begin; at < begin + s.slot;) {
+    const std::size_t os_page = at >> s.os_page_shift;
+    const std::size_t end = std::min(begin + s.slot, (os_page + 1) << s.os_page_shift);
+    if (!s.is_vacant(page, static_cast<std::uint32_t>(os_page))) bytes += end - at;
+    at = end;
+  }
+  return bytes;
+}
+
 }  // namespace
 
 // Compaction brings tops down until a pinned block is the top of its page. The holes below are filled by the blocks of
-// pages without pins, and those above the pins; what is left of them is stranded.
+// pages without pins, and those above the pins; of what is left of them, OS pages without a block are given back, and
+// the rest is stranded.
 void heap_impl::visit_pins_of(const shelf& s, pin_visitor visit, void* context) const noexcept {
   const auto is_hole = [&](const page_info* page, std::uint32_t index) {
     return base::test_bit(page->hole_map, index) || s.is_parked(s.slot_address(page, index));
   };
-  std::size_t holes_below = 0;
+  std::size_t bytes_below = 0;
   std::size_t movable = 0;
   bool any = false;
   for (std::uint32_t i = 0; i < s.page_count; ++i) {
     const page_info* page = s.pages[i];
     if (page->pins == 0) {
-      movable += s.fresh_of(page) - page->holes;
+      movable += std::size_t{s.blocks_of(page)} * s.slot;
       continue;
     }
     any = true;
@@ -111,8 +121,8 @@ void heap_impl::visit_pins_of(const shelf& s, pin_visitor visit, void* context) 
     for (std::uint32_t index = s.fresh_of(page); index-- > 0;) {
       const bool hole = is_hole(page, index);
       below = below || (!hole && pins_.contains(s.slot_address(page, index)));
-      if (hole && below) ++holes_below;
-      if (!hole && !below) ++movable;
+      if (hole && below) bytes_below += bytes_that_stay(s, page, index);
+      if (!hole && !below) movable += s.slot;
     }
   }
   if (!any) return;
@@ -123,10 +133,10 @@ void heap_impl::visit_pins_of(const shelf& s, pin_visitor visit, void* context) 
     for (std::uint32_t index = 0; index < s.fresh_of(page); ++index) {
       const void* slot = s.slot_address(page, index);
       if (is_hole(page, index)) {
-        ++below;
+        below += bytes_that_stay(s, page, index);
       } else if (pins_.contains(slot)) {
         pin_info pin = pin_info_of(slot, s.slot, s.kind);
-        if (s.movable) pin.stranded_bytes = what_stays(below * s.slot, holes_below, movable);
+        if (s.movable) pin.stranded_bytes = what_stays(below, bytes_below, movable);
         visit(context, pin);
         below = 0;
       }

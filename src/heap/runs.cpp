@@ -119,7 +119,7 @@ void heap_impl::note_costs(const region& r, std::uint32_t* costs) const noexcept
     for (std::uint32_t i = 0; i < s->page_count; ++i) {
       const page_info* page = s->pages[i];
       if (!in_region(page) || !s->movable || page->pins != 0) continue;
-      costs[page - r.infos] = cost_of_bytes(std::size_t{s->fresh_of(page) - page->holes} * s->slot);
+      costs[page - r.infos] = cost_of_bytes(std::size_t{s->blocks_of(page)} * s->slot);
     }
   }
   for (const large_page* in : large_.pages()) {
@@ -231,7 +231,7 @@ bool heap_impl::empty_window(page_window& w, work_left& work) noexcept {
 bool heap_impl::relocate_shelf_page(page_info* from, const page_window& w, work_left& work) noexcept {
   shelf& s = *static_cast<shelf*>(from->owner);
   const std::uint32_t fresh = s.fresh_of(from);
-  page_info* to = spare_shelf_page(s, from->start, fresh);
+  page_info* to = spare_shelf_page(s, from->start(), fresh);
   if (to == nullptr) return false;
   for (std::uint32_t i = 0; i < fresh; ++i) {
     if (base::test_bit(from->hole_map, i)) continue;
@@ -245,9 +245,10 @@ bool heap_impl::relocate_shelf_page(page_info* from, const page_window& w, work_
     if (answer == verdict::moved) s.take_hole(to, i);
     s.put_hole(from, i);
   }
-  const bool gone = from->holes == fresh;
+  const bool gone = s.is_empty(from);
   for (page_info* page : {from, to}) {
-    if (page->holes != s.fresh_of(page)) continue;
+    if (!s.is_empty(page)) continue;
+    forget_withdrawn(s, page);
     s.remove_any(page);
     pool_.metadata_free(page->hole_map, s.hole_map_bytes());
     metadata_bytes_ -= s.hole_map_bytes();
@@ -257,7 +258,7 @@ bool heap_impl::relocate_shelf_page(page_info* from, const page_window& w, work_
 }
 
 // A page that joins a shelf, not as its top, with `fresh` slots that are all holes. Null if there is no room for it.
-page_info* heap_impl::spare_shelf_page(shelf& s, std::uint32_t start, std::uint32_t fresh) noexcept {
+page_info* heap_impl::spare_shelf_page(shelf& s, std::size_t start, std::uint32_t fresh) noexcept {
   if (!make_page_room(s)) return nullptr;
   void* hole_map = pool_.metadata_allocate(s.hole_map_bytes());
   if (hole_map == nullptr) return nullptr;
@@ -272,7 +273,7 @@ page_info* heap_impl::spare_shelf_page(shelf& s, std::uint32_t start, std::uint3
   page->owner = &s;
   pool_.set_shelf(page, &s);
   page->hole_map = static_cast<std::uint64_t*>(hole_map);
-  page->start = start;
+  page->start_lines = static_cast<std::uint16_t>(start / page_info::start_unit);
   page->pins = 0;
   const auto begin = static_cast<std::uint32_t>(base::round_down(start, os_page_));
   if (page->resident_bytes() == 0) {

@@ -208,6 +208,7 @@ class snapshot_writer {
     out_.string("use", use);
     out_.number("resident_begin", page->resident_begin);
     out_.number("resident_end", page->resident_end);
+    out_.number("missing_bytes", page->missing_bytes());
     out_.number("pins", page->pins);
     return true;
   }
@@ -217,6 +218,7 @@ class snapshot_writer {
     out_.number("shelf", index);
     out_.number("slots", s.fresh_of(page));
     out_.number("holes", page->holes);
+    out_.number("withdrawn", page->withdrawn);
     page_drawing fill(h_.page_bytes_);
     fill.add(s, page);
     out_.string("fill", fill.draw(page));

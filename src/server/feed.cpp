@@ -42,7 +42,7 @@ feed_cell cell_of(const page_view& page, std::size_t page_bytes) noexcept {
   cell.content = static_cast<std::uint8_t>(page.content);
   cell.kind = page.of.index;
   cell.live = part_of(page.live_bytes, page_bytes);
-  cell.resident = part_of(page.resident_end - page.resident_begin, page_bytes);
+  cell.resident = part_of(page.resident_bytes(), page_bytes);
   const std::size_t size = page.content == page_content::shelf   ? page.slot_bytes
                            : page.content == page_content::large ? page.blocks
                                                                  : (page.slot_bytes + page_bytes - 1) / page_bytes;
@@ -178,12 +178,11 @@ void feed::count(const page_view& page) {
     to.bytes_most = std::max(to.bytes_most, static_cast<std::uint32_t>(page.slot_bytes));
     to.hole_bytes += page.holes * page.slot_bytes;
   } else if (page.content == page_content::large) {
-    to.hole_bytes += page.resident_end - page.resident_begin -
-                     std::min<std::size_t>(page.live_bytes, page.resident_end - page.resident_begin);
+    to.hole_bytes += page.resident_bytes() - std::min(page.live_bytes, page.resident_bytes());
   }
   to.blocks += page.blocks;
   to.live_bytes += page.live_bytes;
-  to.resident_bytes += page.resident_end - page.resident_begin;
+  to.resident_bytes += page.resident_bytes();
 }
 
 void feed::note(const std::vector<seen_page>& pages) {

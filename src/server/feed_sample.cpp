@@ -132,14 +132,14 @@ std::string page_as_json(const page_view& page, unsigned heap) {
   char text[640];
   int bytes = std::snprintf(
       text, sizeof text,
-      R"({"number":%zu,"heap":%u,"address":"%p","use":"%s","resident_begin":%u,"resident_end":%u,"pins":%u,)"
-      R"("kind":%u,"live_bytes":%zu,"moved_in":%u,"moved_out":%u)",
+      R"({"number":%zu,"heap":%u,"address":"%p","use":"%s","resident_begin":%u,"resident_end":%u,)"
+      R"("missing_bytes":%u,"pins":%u,"kind":%u,"live_bytes":%zu,"moved_in":%u,"moved_out":%u)",
       page.number, heap, page.address, uses[static_cast<std::size_t>(page.content)], page.resident_begin,
-      page.resident_end, page.pins, page.of.index, page.live_bytes, page.arrivals, page.departures);
+      page.resident_end, page.missing_bytes, page.pins, page.of.index, page.live_bytes, page.arrivals, page.departures);
   std::string json(text, static_cast<std::size_t>(bytes));
   if (page.content == page_content::shelf) {
-    bytes = std::snprintf(text, sizeof text, R"(,"slot_bytes":%zu,"slots":%zu,"holes":%zu)", page.slot_bytes,
-                          page.slots, page.holes);
+    bytes = std::snprintf(text, sizeof text, R"(,"slot_bytes":%zu,"slots":%zu,"holes":%zu,"withdrawn":%zu)",
+                          page.slot_bytes, page.slots, page.holes, page.withdrawn);
     json.append(text, static_cast<std::size_t>(bytes));
   } else if (page.content == page_content::large) {
     bytes = std::snprintf(text, sizeof text, R"(,"blocks":%zu,"mixed":%s)", page.blocks, page.mixed ? "true" : "false");

@@ -67,7 +67,7 @@ class page_writer {
       ++k.pages;
       k.blocks += page.blocks;
       k.live_bytes += page.live_bytes;
-      k.held_bytes += page.resident_end - page.resident_begin;
+      k.held_bytes += page.resident_bytes();
       k.hole_bytes += page.holes * page.slot_bytes;
     }
     if (page.content == page_content::shelf) {

@@ -97,6 +97,14 @@ std::vector<profile> profiles() {
   p.options.heap.waste_target = 0.002;
   all.push_back(p);
 
+  //                            alloc free pin unpin comp bound every budget trim frmany almany
+  p = {"between_pins", {}, {10, 5, 12, 3, 8, 8, 2, 1, 1, 5, 12}, tiny | small | shelf, 2000};
+  p.options.pool_options = {6 * mib, 64 * kib, 0};
+  p.options.heap.waste_target = 0.01;
+  p.options.live_bytes_max = 3 * mib;
+  p.options.verify_every = 4;
+  all.push_back(p);
+
   p = {"movers_that_mostly_refuse", {}, mixed, tiny | small | shelf | large, 2000};
   p.options.kinds = {{8, true, 80, 0}, {8, true, 100, 0}, {32, true, 50, 20}, {8, true, 0, 50}};
   p.options.heap.waste_target = 0.001;

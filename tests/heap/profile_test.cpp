@@ -124,7 +124,8 @@ TEST_F(profile_test, a_pin_is_listed_with_holder_kind_and_age) {
   EXPECT_EQ(stats_of(*h, k).pinned_blocks, 3U);
 }
 
-// A pin at the end of every page, and nearly nothing else: what they strand is what compact gives back without them.
+// A pin in every page, and nearly nothing else: what they strand is what compact gives back without them. Of a small
+// block that is the OS page it lies on, or two; and what is above it of that, which is the top's.
 TEST_F(profile_test, stranded_bytes_are_what_comes_back_when_the_pins_go) {
   for (std::size_t size : {64U, 1000U, 6000U, 20000U}) {
     make(32 * mib, {1, 32 * kib}, 64 * kib);
@@ -143,12 +144,14 @@ TEST_F(profile_test, stranded_bytes_are_what_comes_back_when_the_pins_go) {
     }
     h->compact();
     const std::size_t told = stranded();
-    EXPECT_GT(told, mib) << size;
+    const bool is_small = size <= 4 * kib;  // has a shelf
+    EXPECT_TRUE(is_small ? told <= pinned.size() * (2 * 4096 + size) : told > mib) << size << ", " << told;
+    const std::size_t above = is_small ? pinned.size() * 4096 : 0;
     EXPECT_LE(h->estimate().bytes_to_gain, told / 8 + 128 * kib) << "and no forecast counts on them";
     for (std::byte* block : pinned) h->unpin(block);
     const compaction done = h->compact();
     EXPECT_LE(told, done.bytes_given_back + done.bytes_given_back / 8 + 128 * kib) << size;
-    EXPECT_GE(told + told / 8 + 128 * kib, done.bytes_given_back) << size;
+    EXPECT_GE(told + told / 8 + above + 128 * kib, done.bytes_given_back) << size;
     EXPECT_EQ(stranded(), 0U);
   }
 }

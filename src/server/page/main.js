@@ -99,9 +99,9 @@ async function ask_about(i) {
 }
 
 function tell_about(page) {
-  const rows = [["in use", bytes(page.live_bytes)], ["resident", bytes(page.resident_end - page.resident_begin)]];
+  const rows = [["in use", bytes(page.live_bytes)], ["resident", bytes(page.resident_end - page.resident_begin - page.missing_bytes)]];
   if (page.use === "shelf") {
-    rows.unshift(["blocks", (page.slots - page.holes).toLocaleString("en")], ["holes", page.holes.toLocaleString("en")]);
+    rows.unshift(["blocks", (page.slots - page.holes - page.withdrawn).toLocaleString("en")], ["holes", page.holes.toLocaleString("en")]);
   }
   if (page.use === "large") rows.unshift(["blocks", page.blocks.toLocaleString("en")]);
   if (page.run_bytes) rows.unshift(["block", bytes(page.run_bytes)]);
