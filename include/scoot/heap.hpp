@@ -211,8 +211,11 @@ class SCOOT_EXPORT heap {
   // Returns the blocks moved. Invalidates: addresses of unpinned blocks of this heap.
   std::size_t move_everything() noexcept;
 
-  [[nodiscard]] heap_stats stats() const noexcept;  // what it holds and did
-  [[nodiscard]] page_pool& pool() const noexcept;   // that it was made over
+  [[nodiscard]] heap_stats stats() const noexcept;  // what it holds and did; looks at every shelf and page
+
+  // heap_stats::held_bytes alone, at once.
+  [[nodiscard]] std::size_t held_bytes() const noexcept;
+  [[nodiscard]] page_pool& pool() const noexcept;  // that it was made over
 
   // Checks every invariant of the heap's own structures and aborts with a message where one is broken. For tests.
   // Cost: linear in pages and slots.

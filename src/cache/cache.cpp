@@ -56,6 +56,19 @@ std::uint64_t choose_seed() noexcept {
   }
 }
 
+// A block above half a page is a run of pages, which comes from the kernel by itself and goes back there. So that
+// values of tens of KiB are not, pages are larger than the pool's own choice for small budgets, but where address space
+// is short.
+std::unique_ptr<page_pool> create_pool(std::size_t budget_bytes) noexcept {
+  constexpr std::size_t page_bytes = std::size_t{256} << 10, budget_least = std::size_t{16} << 20,
+                        budget_most = std::size_t{256} << 20;  // from here on the pool's choice is as large
+  if (sizeof(void*) >= 8 && budget_bytes >= budget_least && budget_bytes < budget_most) {
+    auto pool = page_pool::create({budget_bytes, page_bytes, 0});
+    if (pool != nullptr && pool->stats().address_bytes >= 2 * budget_bytes) return pool;
+  }
+  return page_pool::create({budget_bytes, 0, 0});
+}
+
 }  // namespace
 
 std::unique_ptr<cache_impl> cache_impl::create(const cache_options& options) noexcept {
@@ -64,7 +77,7 @@ std::unique_ptr<cache_impl> cache_impl::create(const cache_options& options) noe
   if (options.budget_bytes < shards * shard_budget_min) return nullptr;
   std::unique_ptr<cache_impl> made(new (std::nothrow) cache_impl(options, shards));
   if (made == nullptr || !made->policy_.valid()) return nullptr;
-  made->pool_ = page_pool::create({options.budget_bytes, 0, 0});
+  made->pool_ = create_pool(options.budget_bytes);
   if (made->pool_ == nullptr) return nullptr;
   made->shards_.reset(new (std::nothrow) std::unique_ptr<shard>[shards]);
   if (made->shards_ == nullptr) return nullptr;

@@ -131,7 +131,7 @@ class shard {
 
   void add_stats(cache_stats& sum) const noexcept;
   void reset_stats() noexcept;
-  [[nodiscard]] std::size_t held_bytes() const noexcept { return heap_->stats().held_bytes; }
+  [[nodiscard]] std::size_t held_bytes() const noexcept { return heap_->held_bytes(); }
   // True if others hold so much that they should give way, rather than this shard lose what it has.
   [[nodiscard]] bool is_poor() const noexcept {
     return held_bytes() < options_.fair_bytes->load(std::memory_order_relaxed) / 4 * 3;

@@ -461,6 +461,7 @@ release_result heap::release(std::size_t bytes, const release_options& options) 
 forecast heap::estimate() const noexcept { return self(*this).make_forecast(); }
 std::size_t heap::move_everything() noexcept { return self(*this).move_all(); }
 heap_stats heap::stats() const noexcept { return self(*this).get_stats(); }
+std::size_t heap::held_bytes() const noexcept { return self(*this).held(); }
 page_pool& heap::pool() const noexcept { return self(*this).get_pool(); }
 void heap::verify() const noexcept { self(*this).check_all(); }
 

@@ -65,6 +65,7 @@ class heap_impl final : public heap {
   [[nodiscard]] forecast make_forecast() const noexcept;
   std::size_t move_all() noexcept;
   [[nodiscard]] heap_stats get_stats() const noexcept;
+  [[nodiscard]] std::size_t held() const noexcept { return held_; }
   void check_all() const noexcept;
 
   // In builds with checks, what allocate is there (checked.cpp), and the bytes at the end of each block that are no

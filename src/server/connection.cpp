@@ -16,6 +16,10 @@ namespace {
 // Unread bytes up to this many are copied in front of the read buffer; more are read on where they are.
 constexpr std::size_t copied_unread_bytes_max = std::size_t{4} << 10;
 constexpr std::size_t read_on_bytes = std::size_t{16} << 10;
+// Where large values are expected: what is read of a command before its value is read straight into the item; and how
+// many times something else may come before they are not expected any more.
+constexpr std::size_t first_read_bytes = std::size_t{4} << 10;
+constexpr std::uint8_t large_turns_max = 16;
 constexpr std::size_t vectors_max = 2 * (response_buffer::full_held_values + 1) + 1;
 
 }  // namespace
@@ -100,9 +104,26 @@ connection::state connection::settled(state next) noexcept {
   return state::ready;
 }
 
-connection::state connection::on_readable(const connection_context& with) noexcept { return settled(read_on(with)); }
+connection::state connection::on_readable(const connection_context& with) noexcept {
+  bool filled = false;
+  state next = read_on(with, filled);
+  expect_large_values();
+  // Most of a large value follows, and is here already.
+  if (filled && next == state::reading && session_.value_room().bytes > 0) next = receive_value(with);
+  return settled(next);
+}
 
-connection::state connection::read_on(const connection_context& with) noexcept {
+// Who stores large values will store more. A stream has buffers of its own in any case.
+void connection::expect_large_values() noexcept {
+  if (session_.took_large_value()) [[unlikely]] {
+    if (stream_ == nullptr) large_turns_ = large_turns_max;
+  } else if (large_turns_ > 0 && session_.value_room().bytes == 0) {
+    --large_turns_;
+  }
+}
+
+// `filled`: as much came as was asked for.
+connection::state connection::read_on(const connection_context& with, bool& filled) noexcept {
   if (session_.value_room().bytes > 0) return receive_value(with);
   const bool read_on = unread_.size() > copied_unread_bytes_max;
   char* to = with.read_buffer;
@@ -116,11 +137,13 @@ connection::state connection::read_on(const connection_context& with) noexcept {
     before = unread_.size();
     std::memcpy(to, unread_.view().data(), before);
   }
+  if (large_turns_ > 0) room = std::min(room, before + first_read_bytes);
   const iovec free{to + before, room - before};
   const ssize_t received = receive(&free, 1);
   if (received <= 0) return after_no_bytes(received);
   const auto bytes = static_cast<std::size_t>(received);
   with.session.counters.bytes_read.add(bytes);
+  filled = bytes == free.iov_len;
   if (read_on) {
     unread_.grew(bytes);
     return serve(with, unread_.view(), true);
@@ -146,7 +169,9 @@ connection::state connection::on_received(const connection_context& with, std::s
   with.session.counters.bytes_read.add(bytes.size());
   const bool reading = waits_for() == state::reading;
   if (reading && unread_.empty()) [[likely]] {
-    return serve(with, bytes, false);
+    const state next = serve(with, bytes, false);
+    expect_large_values();
+    return next;
   }
   const std::size_t before = unread_.size();
   if (reading && before <= copied_unread_bytes_max && before + bytes.size() <= with.read_bytes_max) {

@@ -26,6 +26,7 @@
 #include <string_view>
 #include <utility>
 
+#include "server/event_loop.hpp"
 #include "server/response_buffer.hpp"
 #include "server/session.hpp"
 #include "server/tls.hpp"
@@ -88,7 +89,7 @@ class connection {
 
   [[nodiscard]] int descriptor() const noexcept { return descriptor_; }
   // What arrives must be read by it, and not by the loop.
-  [[nodiscard]] bool reads_itself() const noexcept { return stream_ != nullptr; }
+  [[nodiscard]] bool reads_itself() const noexcept { return stream_ != nullptr || large_turns_ > 0; }
   // The client has not got as far as to speak.
   [[nodiscard]] bool in_handshake() const noexcept { return stream_ != nullptr && stream_->in_handshake(); }
 
@@ -116,17 +117,19 @@ class connection {
   state on_ended() noexcept;
 
   // For its worker: what it waits for, where it is in the worker's list, and its watch in the event loop. Others may
-  // read the first and the last, under the lock of the worker's list.
+  // read what is atomic, under the lock of the worker's list.
   std::atomic<state> waiting_for{state::reading};
   [[nodiscard]] state waits_for() const noexcept { return waiting_for.load(std::memory_order_relaxed); }
   std::uint32_t watch = 0;
   std::uint32_t index = 0;
+  interest watched_for = interest::none;   // what the event loop was asked for
   std::atomic<std::uint32_t> active_s{0};  // when something last happened
 
  private:
   enum class sent : unsigned char { all, blocked, failed };
 
-  state read_on(const connection_context& with) noexcept;
+  state read_on(const connection_context& with, bool& filled) noexcept;
+  void expect_large_values() noexcept;
   ssize_t receive(const iovec* to, int count) noexcept;
   [[nodiscard]] state after_no_bytes(ssize_t received) const noexcept;
   [[nodiscard]] state settled(state next) noexcept;
@@ -139,11 +142,12 @@ class connection {
   sent flush(const connection_context& with) noexcept;
 
   int descriptor_;
-  bool closing_ = false;         // close once the backlog is sent
-  bool ended_ = false;           // nothing more will be received: close once all input is used up
-  bool more_to_read_ = false;    // the stream has bytes that the socket does not tell of
-  bool broken_ = false;          // some input is lost: close at the next chance
-  mutable bool failed_ = false;  // the socket did
+  bool closing_ = false;          // close once the backlog is sent
+  bool ended_ = false;            // nothing more will be received: close once all input is used up
+  bool more_to_read_ = false;     // the stream has bytes that the socket does not tell of
+  bool broken_ = false;           // some input is lost: close at the next chance
+  mutable bool failed_ = false;   // the socket did
+  std::uint8_t large_turns_ = 0;  // so often large values are still expected, after the last one
   session session_;
   unread_bytes unread_;
   std::unique_ptr<response_buffer> backlog_;

@@ -257,6 +257,7 @@ session::step session::run_store(const session_context& with, const request& wha
   const std::size_t value_bytes = what.value_bytes;
   const std::string_view block = input.substr(line_bytes);
   const bool whole = block.size() >= value_bytes + 2;
+  if (value_bytes >= large_value_bytes_min) large_value_ = true;
   if (!whole && value_bytes < in_place_bytes_min) return step::needs_input;  // come again with the line and all of it
   store_options options;
   options.mode = mode_of(what.command);

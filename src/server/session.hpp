@@ -23,6 +23,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "scoot/cache.hpp"
@@ -74,6 +75,8 @@ class session {
  public:
   // Blocks of at least this size that are not all at hand are received in place rather than buffered.
   static constexpr std::size_t in_place_bytes_min = std::size_t{8} << 10;
+  // Values from which on it pays to read a command's first bytes apart, so that the value is copied once.
+  static constexpr std::size_t large_value_bytes_min = std::size_t{32} << 10;
 
   explicit session(int id) noexcept : id_(id) {}
 
@@ -93,6 +96,9 @@ class session {
   }
   // So many bytes were put into value_room().
   void value_arrived(std::size_t bytes) noexcept;
+
+  // A value of at least large_value_bytes_min came or began to come since this was last asked.
+  [[nodiscard]] bool took_large_value() noexcept { return std::exchange(large_value_, false); }
 
   [[nodiscard]] unsigned watch_topics() const noexcept { return watch_topics_; }
 
@@ -202,6 +208,7 @@ class session {
   bool noreply_ = false;
   bool binary_ = false;
   bool needs_auth_ = false;
+  bool large_value_ = false;
   verb verb_ = verb::quit;        // of the command under way
   std::uint32_t expires_at_ = 0;  // gat, gats
   store_options store_options_;   // value

@@ -241,6 +241,7 @@ session::step session::binary_set(const session_context& with, const binary_requ
                                   std::string_view& input, std::size_t frame_bytes) noexcept {
   cache& items = with.state.items;
   const bool whole = what.value.size() == what.value_bytes;
+  if (what.value_bytes >= large_value_bytes_min) large_value_ = true;
   if (!whole && what.value_bytes < in_place_bytes_min) return step::needs_input;  // come again with all of it
   binary_store wanted(what, items.now(), with.state.options.cas);
   if (whole) {

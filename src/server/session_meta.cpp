@@ -227,6 +227,7 @@ session::step session::meta_set(const session_context& with, const meta_request&
   cache& items = with.state.items;
   const std::string_view block = input.substr(line_bytes);
   const bool whole = block.size() >= std::size_t{what.value_bytes} + 2;
+  if (what.value_bytes >= large_value_bytes_min) large_value_ = true;
   if (!whole && what.value_bytes < in_place_bytes_min) return step::needs_input;  // come again with all of it
   meta_store wanted(what, items.now(), with.state.options.cas);
   if (whole) {

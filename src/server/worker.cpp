@@ -127,7 +127,8 @@ void worker::adopt(const arrival& from) noexcept {
   }
   if (c == nullptr) {
     close(from.descriptor);
-  } else if (c->watch = loop_->add(from.descriptor, c.get(), wanted_in(*c, connection::state::reading));
+  } else if (c->watched_for = wanted_in(*c, connection::state::reading),
+             c->watch = loop_->add(from.descriptor, c.get(), c->watched_for);
              c->watch != event_loop::none) {
     c->active_s.store(now_s_, std::memory_order_relaxed);
     if (state_.observes(watch_connevents)) tell_connection("conn_new", from.descriptor, "");
@@ -143,8 +144,8 @@ void worker::adopt(const arrival& from) noexcept {
 // client could have any number of them kept; one that does not is spared a change.
 interest worker::wanted_in(const connection& c, connection::state s) const noexcept {
   if (s == connection::state::writing) return interest::write;
-  if (c.reads_itself()) return interest::read;
-  return s == connection::state::ready && loop_->receives() ? interest::none : interest::receive;
+  if (!loop_->receives() || c.reads_itself()) return interest::read;
+  return s == connection::state::ready ? interest::none : interest::receive;
 }
 
 // Arranges what the connection is to wait for next.
@@ -152,10 +153,11 @@ void worker::settle(connection& c, connection::state next) noexcept {
   if (next == connection::state::closed) return forget(c, c.end_reason());
   if (next == connection::state::watching) return give_to_watchers(c);
   if (next == connection::state::ready) ready_.push_back(&c);
-  const interest before = wanted_in(c, c.waits_for());
-  const interest now = wanted_in(c, next);
+  const interest wanted = wanted_in(c, next);
   c.waiting_for.store(next, std::memory_order_relaxed);
-  if (before != now && !loop_->change(c.watch, &c, now)) forget(c, "error");
+  if (wanted == c.watched_for) return;
+  c.watched_for = wanted;
+  if (!loop_->change(c.watch, &c, wanted)) forget(c, "error");
 }
 
 // Once a second: closes connections of which nothing was heard for too long. One whose turn is to come is not idle.

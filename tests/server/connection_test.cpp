@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <memory>
 #include <string>
@@ -196,6 +197,25 @@ TEST_F(connection_test, receives_a_large_value_in_place) {
   EXPECT_TRUE(got == "STORED\r\nVALUE k 0 500000\r\n" + value + "\r\nEND\r\n");
 }
 
+TEST_F(connection_test, reads_only_the_beginning_of_a_large_value_before_the_item) {
+  const std::string value(40000, 'v');
+  const std::string said = "set k 0 0 40000\r\n" + value + "\r\n";
+  send_all(said);
+  serve_once();
+  EXPECT_EQ(receive_some(), "STORED\r\n");
+  EXPECT_TRUE(c_->reads_itself());
+  std::fill(buffer_.begin(), buffer_.end(), '-');
+  send_all(said);
+  serve_once();
+  EXPECT_EQ(receive_some(), "STORED\r\n");
+  EXPECT_LT(std::count(buffer_.begin(), buffer_.end(), 'v'), 5000);
+  for (int i = 0; i < 100; ++i) {
+    send_all("mn\r\n");
+    serve_once();
+  }
+  EXPECT_FALSE(c_->reads_itself());
+}
+
 TEST_F(connection_test, lets_others_have_their_turn_and_loses_nothing) {
   context_.commands_per_turn = 10;
   std::string asked;
@@ -278,6 +298,32 @@ TEST_P(worker_test, serves_many_connections_that_pipeline_beyond_their_turn) {
   for (const int client : clients) EXPECT_EQ(ask(client, asked, expected.size()), expected);
   EXPECT_GT(world_.state.totals().yields, 0u);
   for (const int client : clients) close(client);
+  wait_until_gone();
+}
+
+// Once a large value came others are expected and read otherwise, until none came for a while.
+TEST_P(worker_test, stores_large_values_among_small_commands) {
+  worker w(world_.state, world_.state.counters.front());
+  ASSERT_EQ(w.start(), "");
+  const int client = connect_to(w);
+  std::string pipeline;
+  std::string answers;
+  for (const int small : {0, 1, 3, 40, 2, 20}) {
+    for (const std::size_t bytes : {40000u, 300u, 32768u, 200000u, 70000u}) {
+      std::string value(bytes, ' ');
+      for (std::size_t i = 0; i < bytes; ++i) value[i] = static_cast<char>('a' + (i * 7 + bytes + i / 4096) % 26);
+      std::string asked = "set k 0 0 " + std::to_string(bytes) + "\r\n" + value + "\r\n";
+      std::string expected = "STORED\r\n";
+      for (int i = 0; i < small; ++i) asked += "get nothing\r\n", expected += "END\r\n";
+      asked += "get k\r\n";
+      expected += "VALUE k 0 " + std::to_string(bytes) + "\r\n" + value + "\r\nEND\r\n";
+      EXPECT_TRUE(ask(client, asked, expected.size()) == expected) << bytes << " bytes, " << small << " gets";
+      pipeline += asked;
+      answers += expected;
+    }
+  }
+  EXPECT_TRUE(ask(client, pipeline, answers.size()) == answers);
+  close(client);
   wait_until_gone();
 }
 
