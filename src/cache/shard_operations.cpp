@@ -392,7 +392,6 @@ progress shard::extend(const hashed_key& k, std::string_view value, const store_
   if (fields.notes) it.set_notes(old.notes() & item::note_binary_key);
   std::memcpy(it.value() + (front ? value.size() : 0), old.value(), old_bytes);
   std::memcpy(it.value() + (front ? 0 : old_bytes), value.data(), value.size());
-  it.set_read(old.was_read());
   take_over(s, it);
   ++counts_.items_stored;
   ++counts_.sets;

@@ -8,8 +8,7 @@ rounded. Where the two may differ, KNOWN says why.
 
 Left out of the streams, because what follows would differ as well: appending that makes the item (ms with N, later than
 memcached 1.6.18); delayed flushes (memcached forgets a flush that was before a later one that is yet to come, so that
-flushed items are back); h (items keep it when they are appended to, in memcached they do not); I of ms (an item without a
-unique counts as newer than any that was given, also to another key).
+flushed items are back); I of ms (an item without a unique counts as newer than any that was given, also to another key).
 
 A stream that is answered differently is cut down until no command can be left out, and printed with its seed.
 SCOOT_DIFFERENTIAL_SECONDS (default 6) is how long streams are tried, SCOOT_DIFFERENTIAL_SEED where they begin.
@@ -79,7 +78,7 @@ def meta_command(rng):
     unique, ttl = f"{{u{rng.randrange(4)}}}", rng.choice(["0", "1000", "-1", "30"])
     kind = rng.randrange(10)
     if kind < 4:
-        return f"mg {name}{flags(['v', 's', 'f', 'c', 't', 'k', 'Oabc', 'q', f'N{ttl}', 'R2000', f'T{ttl}'])}\r\n"
+        return f"mg {name}{flags(['v', 's', 'f', 'c', 't', 'k', 'h', 'Oabc', 'q', f'N{ttl}', 'R2000', f'T{ttl}'])}\r\n"
     if kind < 7:
         mode = rng.choice(["MS", "ME", "MA", "MP", "MR", "Mset", "Mx", "M"])
         of = ["c", "k", "Oxyz", "q", "F5", f"T{ttl}", mode, f"C{unique}"]
