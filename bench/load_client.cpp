@@ -191,12 +191,30 @@ bool load_client::receive(connection& c) {
 int load_client::parse_set(connection& c) {
   const std::string_view stored = form_.meta ? "HD\r\n" : "STORED\r\n";
   if (c.end - c.begin < stored.size()) return 0;
+  if (c.in[c.begin] == 'S' && c.in[c.begin + 1] == 'E') return parse_refusal(c);
   if (std::memcmp(c.in.data() + c.begin, stored.data(), stored.size()) != 0) {
     error_ = "answer to set: " + std::string(c.in.data() + c.begin, std::min<std::size_t>(c.end - c.begin, 60));
     return -1;
   }
   c.begin += stored.size();
   ++result_.operations;
+  return 1;
+}
+
+// SERVER_ERROR <why>\r\n: the server has no memory for the value, and has read it all the same.
+int load_client::parse_refusal(connection& c) {
+  const char* at = c.in.data() + c.begin;
+  const std::size_t have = c.end - c.begin;
+  const auto* newline = static_cast<const char*>(std::memchr(at, '\n', have));
+  if (newline == nullptr) return 0;
+  const std::string_view line(at, static_cast<std::size_t>(newline - at));
+  if (line.substr(0, 13) != "SERVER_ERROR " || line.back() != '\r') {
+    error_ = "answer to set: " + std::string(line.substr(0, 60));
+    return -1;
+  }
+  if (result_.refused++ == 0) result_.refusal = std::string(line.substr(0, line.size() - 1));
+  ++result_.operations;
+  c.begin += line.size() + 1;
   return 1;
 }
 

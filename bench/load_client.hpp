@@ -59,6 +59,8 @@ struct load_result {
   std::uint64_t hits = 0;
   std::uint64_t misses = 0;
   std::uint64_t verified = 0;  // values of which every byte was checked
+  std::uint64_t refused = 0;   // sets that were answered SERVER_ERROR; they are operations too
+  std::string refusal;         // the first such answer
   double seconds = 0;
 };
 
@@ -105,6 +107,7 @@ class load_client {
   bool parse(connection& c);
   // Consume one answer at the front of the input. 1: done; 0: more bytes are needed; -1: it is wrong, see error_.
   int parse_set(connection& c);
+  int parse_refusal(connection& c);
   int parse_get(connection& c);
   int parse_meta_get(connection& c);
   bool check_value(const char* value, std::uint32_t index);

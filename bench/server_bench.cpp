@@ -8,6 +8,7 @@
 #include <optional>
 #include <sstream>
 
+#include "clock.hpp"
 #include "server_runs.hpp"
 
 namespace bench {
@@ -59,7 +60,11 @@ void add_row(const cell_result& r, const std::vector<server_setup>& setups, json
     row[setups[i].name] = x.median;
     row[setups[i].name + "_min"] = x.min;
     row[setups[i].name + "_max"] = x.max;
-    line[setups[i].name == "scootd" ? 2 : 3] = format_fixed(x.median, r.digits);
+    row[setups[i].name + "_refused"] = r.refused[i];
+    std::string& cell = line[setups[i].name == "scootd" ? 2 : 3];
+    cell = format_fixed(x.median, r.digits);
+    if (r.values[i].size() > 1)
+      cell += " (" + format_fixed(x.min, r.digits) + "-" + format_fixed(x.max, r.digits) + ")";
   }
   if (const std::optional<summary> q = ratio(r)) {
     row["ratio"] = q->median;
@@ -95,6 +100,12 @@ bool server_runs::wants(const std::string& cell) const {
   return options.cells.empty() || std::find(options.cells.begin(), options.cells.end(), cell) != options.cells.end();
 }
 
+void server_runs::tell(const std::string& what) const {
+  const double passed_s = static_cast<double>(wall_ns() - start_ns) / 1e9;
+  progress(format_fixed(passed_s / 60, 1) + " of about " + format_fixed(std::max(planned_s, passed_s) / 60, 1) +
+           " min  " + what);
+}
+
 std::vector<std::string> server_cells() {
   std::vector<std::string> names = load_cell_names();
   const std::vector<std::string> more = memory_cell_names();
@@ -124,10 +135,12 @@ int run_server_bench(server_bench_options o, json_rows& rows) {
   }
   if (setups.size() < 2) complain("memcached is left out: there is no " + o.memcached);
   std::vector<cell_result> results;
-  server_runs runs{o, setups, results};
+  server_runs runs{o, setups, results, wall_ns()};
+  runs.planned_s = planned_load_s(runs) + planned_memory_s(runs);
   bool ok = run_loads(runs) && run_latencies(runs) && run_fills(runs) && run_changes(runs);
   progress_done();
-  std::vector<std::vector<std::string>> table = {{"cell", "unit", "scootd", "memcached", "ratio", "min-max"}};
+  std::vector<std::vector<std::string>> table = {
+      {"cell", "unit", "scootd (min-max)", "memcached (min-max)", "ratio", "min-max"}};
   for (const cell_result& r : results) {
     add_row(r, setups, rows, table);
     if (o.smoke) ok = plausible(r, setups) && ok;
@@ -135,6 +148,13 @@ int run_server_bench(server_bench_options o, json_rows& rows) {
   std::printf("-t %u, %u connections, %s, medians of %u; commit %s\n", o.threads, o.connections,
               o.unix_socket ? "unix socket" : "TCP", o.rounds, commit().c_str());
   print_table(table);
+  for (const cell_result& r : results) {
+    for (std::size_t i = 0; i < setups.size(); ++i) {
+      if (r.refused[i] == 0) continue;
+      std::printf("%s: %s refused %llu sets\n", r.name.c_str(), setups[i].name.c_str(),
+                  static_cast<unsigned long long>(r.refused[i]));
+    }
+  }
   return ok ? 0 : 1;
 }
 

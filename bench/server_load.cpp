@@ -51,6 +51,9 @@ struct latency_cell {
 
 constexpr latency_cell latency_cells[] = {{"100B", 100, 100'000}, {"1KiB", 1024, 40'000}};
 
+// Of each round, so that what disturbs the machine for a while hits both: half as long as other measurements.
+constexpr unsigned latency_turns = 5;
+
 struct quantile {
   const char* name;
   double part;
@@ -88,9 +91,15 @@ bool start_targets(const server_runs& runs, std::vector<load_target>& targets) {
   return true;
 }
 
+// All fits, so nothing may be refused.
+bool stored_all(const load_result& r) {
+  if (!r.ok) return complain(r.error);
+  return r.refused == 0 || complain(std::to_string(r.refused) + " sets were refused: " + r.refusal);
+}
+
 bool store_all(load_client& client, std::size_t value_bytes, std::uint32_t keys) {
   const load_result r = client.run({value_bytes}, sequential_load(true, 0, keys));
-  return r.ok || complain(r.error);
+  return stored_all(r);
 }
 
 // CPU seconds of the server for a million operations of the cell.
@@ -107,7 +116,7 @@ bool measure_load(const server& running, load_client& client, const load_cell& c
   const unsigned long long before = process_cpu_ns(running.process.id());
   r = client.run(form, load(seconds));
   const unsigned long long after = process_cpu_ns(running.process.id());
-  if (!r.ok) return complain(r.error);
+  if (!stored_all(r)) return false;
   if (r.misses != 0) return complain(std::to_string(r.misses) + " keys were not there, though they all fit");
   if (r.operations == 0 || after <= before) return complain("nothing was measured");
   cpu_seconds = static_cast<double>(after - before) / 1e9 / (static_cast<double>(r.operations) / 1e6);
@@ -131,8 +140,8 @@ bool run_load_cell(server_runs& runs, std::vector<load_target>& targets, load_ce
   for (unsigned round = 0; round < o.rounds; ++round) {
     for (std::size_t k = 0; k < targets.size(); ++k) {
       const std::size_t i = (k + round) % targets.size();
-      progress(std::string(cell.name) + "  round " + std::to_string(round + 1) + "/" + std::to_string(o.rounds) + "  " +
-               runs.setups[i].name);
+      runs.tell(std::string(cell.name) + "  round " + std::to_string(round + 1) + "/" + std::to_string(o.rounds) +
+                "  " + runs.setups[i].name);
       double cpu_seconds = 0;
       if (!measure_load(targets[i].running, *clients[i], cell, o.seconds, round + 1, cpu_seconds)) return false;
       result.values[i].push_back(cpu_seconds);
@@ -140,6 +149,11 @@ bool run_load_cell(server_runs& runs, std::vector<load_target>& targets, load_ce
   }
   runs.results.push_back(result);
   return true;
+}
+
+bool wants_latency(const server_runs& runs, const latency_cell& cell) {
+  return std::any_of(std::begin(quantiles), std::end(quantiles),
+                     [&](const quantile& q) { return runs.wants(latency_name(q, cell)); });
 }
 
 bool run_latency_cell(server_runs& runs, std::vector<load_target>& targets, const latency_cell& cell) {
@@ -160,18 +174,20 @@ bool run_latency_cell(server_runs& runs, std::vector<load_target>& targets, cons
     if (client == nullptr || !store_all(*client, cell.value_bytes, keys)) return false;
   }
   for (unsigned round = 0; round < o.rounds; ++round) {
-    for (std::size_t k = 0; k < targets.size(); ++k) {
-      const std::size_t i = (k + round) % targets.size();
-      progress(std::string("latency-") + cell.name + "  round " + std::to_string(round + 1) + "/" +
-               std::to_string(o.rounds) + "  " + runs.setups[i].name);
-      const auto latency = std::make_unique<histogram>();
-      const load_result r = targets[i]
-                                .client(o.connections)
-                                ->run_paced({cell.value_bytes}, o.latency_rate,
-                                            random_load(keys, 1, 1, 10, o.seconds, round + 1), *latency);
-      if (!r.ok) return complain(r.error);
+    runs.tell(std::string("latency-") + cell.name + "  round " + std::to_string(round + 1) + "/" +
+              std::to_string(o.rounds));
+    std::vector<std::unique_ptr<histogram>> latency;
+    for (std::size_t i = 0; i < targets.size(); ++i) latency.push_back(std::make_unique<histogram>());
+    for (unsigned turn = 0; turn < latency_turns * targets.size(); ++turn) {
+      const std::size_t i = (turn + turn / targets.size() + round) % targets.size();
+      const auto load = random_load(keys, 1, 1, 10, o.seconds / 2, round * latency_turns + turn + 1);
+      const load_result r =
+          targets[i].client(o.connections)->run_paced({cell.value_bytes}, o.latency_rate, load, *latency[i]);
+      if (!stored_all(r)) return false;
+    }
+    for (std::size_t i = 0; i < targets.size(); ++i) {
       for (std::size_t q = 0; q < results.size(); ++q) {
-        results[q].values[i].push_back(static_cast<double>(latency->quantile(quantiles[q].part)) / 1e3);
+        results[q].values[i].push_back(static_cast<double>(latency[i]->quantile(quantiles[q].part)) / 1e3);
       }
     }
   }
@@ -192,6 +208,16 @@ std::vector<std::string> load_cell_names() {
   return names;
 }
 
+double planned_load_s(const server_runs& runs) {
+  const server_bench_options& o = runs.options;
+  const auto loads = std::count_if(std::begin(load_cells), std::end(load_cells),
+                                   [&](const load_cell& c) { return runs.wants(c.name); });
+  const auto latencies = std::count_if(std::begin(latency_cells), std::end(latency_cells),
+                                       [&](const latency_cell& c) { return wants_latency(runs, c); });
+  const double measurements = 1.1 * static_cast<double>(loads) + latency_turns / 2.0 * static_cast<double>(latencies);
+  return measurements * o.seconds * o.rounds * static_cast<double>(runs.setups.size());
+}
+
 bool run_loads(server_runs& runs) {
   std::vector<load_target> targets;
   for (const load_cell& cell : load_cells) {
@@ -205,9 +231,7 @@ bool run_loads(server_runs& runs) {
 bool run_latencies(server_runs& runs) {
   std::vector<load_target> targets;
   for (const latency_cell& cell : latency_cells) {
-    const bool wanted = std::any_of(std::begin(quantiles), std::end(quantiles),
-                                    [&](const quantile& q) { return runs.wants(latency_name(q, cell)); });
-    if (!wanted) continue;
+    if (!wants_latency(runs, cell)) continue;
     if (targets.empty() && !start_targets(runs, targets)) return false;
     if (!run_latency_cell(runs, targets, cell)) return complain(std::string("in latency-") + cell.name);
   }

@@ -24,6 +24,7 @@ constexpr double shift_volume_step = 0.25;
 constexpr double shift_volume_max = 6;
 constexpr std::size_t shift_from_bytes = 100;
 constexpr std::size_t shift_to_bytes = 1024;
+constexpr unsigned change_rounds_max = 3;
 
 constexpr std::size_t fill_values[] = {20, 100, 250, 1024};
 
@@ -34,6 +35,7 @@ std::string rss_name(std::size_t value_bytes) { return "RSS-MiB-" + std::to_stri
 struct subject {
   server running;
   load_client client;
+  std::uint64_t refused = 0;  // sets
 
   bool start(server_setup setup, std::size_t memory_mib) {
     std::string error;
@@ -44,6 +46,7 @@ struct subject {
   [[nodiscard]] std::size_t resident() const { return resident_bytes(running.process.id()); }
   bool store(const load_form& form, std::uint32_t first, std::uint32_t count) {
     const load_result r = client.run(form, sequential_load(true, first, count));
+    refused += r.refused;
     return r.ok || complain(r.error);
   }
 };
@@ -55,6 +58,7 @@ std::uint32_t keys_of(double volume_bytes, std::size_t value_bytes) {
 // --- what is kept in how much ---
 
 struct fill_figures {
+  std::uint64_t refused = 0;
   double items_per_mib = 0;
   double resident_mib_peak = 0;
 };
@@ -73,6 +77,7 @@ bool measure_fill(const server_bench_options& o, const server_setup& setup, std:
   if (!r.ok) return complain(r.error);
   const std::size_t peak = resident_bytes_peak(s.running.process.id());
   if (resident == 0 || peak == 0) return complain(setup.name + " is gone");
+  figures.refused = s.refused;
   figures.items_per_mib = static_cast<double>(r.hits) / (static_cast<double>(resident) / mib);
   figures.resident_mib_peak = static_cast<double>(peak) / mib;
   return true;
@@ -139,6 +144,7 @@ bool measure_flush(const server_bench_options& o, const server_setup& setup, dou
 }
 
 struct shift_figures {
+  std::uint64_t refused = 0;
   double resident = 0;  // after the first volume, of a fresh server's
   double volume = 0;    // budgets written until resident is near a fresh server's
 };
@@ -184,6 +190,7 @@ bool measure_shift(const server_bench_options& o, const server_setup& setup, shi
     figures.volume += shift_volume_step;
     if (!sample_resident(s.client, written, part)) return false;
   }
+  figures.refused = s.refused;
   return true;
 }
 
@@ -226,6 +233,31 @@ std::vector<std::string> memory_cell_names() {
   return names;
 }
 
+// Filling and reading back take about 4 us an item; memcached is waited for until it is given up.
+double planned_memory_s(const server_runs& runs) {
+  const server_bench_options& o = runs.options;
+  const auto servers = static_cast<double>(runs.setups.size());
+  const auto fill_mib = static_cast<double>(o.fill_memory_mib);
+  const auto items_s = [](double volume_mib, std::size_t value_bytes) {
+    return volume_mib * mib / static_cast<double>(load_key_bytes + value_bytes) * 4e-6;
+  };
+  double s = 0;
+  for (const std::size_t v : fill_values) {
+    if (runs.wants(fill_name(v)) || runs.wants(rss_name(v))) s += servers * items_s(2 * fill_mib, v);
+  }
+  double changes_s = 0;
+  for (const reaction_cell& cell : reaction_cells) {
+    if (!runs.wants(cell.name)) continue;
+    changes_s += servers * items_s(1.5 * fill_mib, 100) + (o.smoke ? 3 : cell.limit_s);
+  }
+  if (runs.wants(shift_resident_name) || runs.wants(shift_volume_name)) {
+    const auto budget_mib = static_cast<double>(o.load_memory_mib);
+    changes_s += servers * items_s(2 * budget_mib, shift_from_bytes) +
+                 (servers * 3 + shift_volume_max) * items_s(budget_mib, shift_to_bytes);
+  }
+  return s + changes_s * std::min(o.rounds, change_rounds_max);
+}
+
 bool run_fills(server_runs& runs) {
   const server_bench_options& o = runs.options;
   for (const std::size_t value_bytes : fill_values) {
@@ -235,10 +267,11 @@ bool run_fills(server_runs& runs) {
         make_result(rss_name(value_bytes), "MiB of RSS at most, at -m " + std::to_string(o.fill_memory_mib), 1, 1,
                     static_cast<double>(o.fill_memory_mib) + 64);
     for (std::size_t i = 0; i < runs.setups.size(); ++i) {
-      progress(items.name + "  " + runs.setups[i].name);
+      runs.tell(items.name + "  " + runs.setups[i].name);
       fill_figures figures;
       if (!measure_fill(o, runs.setups[i], value_bytes, figures)) return false;
       items.values[i].push_back(figures.items_per_mib);
+      items.refused[i] = resident.refused[i] = figures.refused;
       resident.values[i].push_back(figures.resident_mib_peak);
     }
     if (o.smoke && resident.values[0][0] > static_cast<double>(o.fill_memory_mib) + 16) {
@@ -252,14 +285,14 @@ bool run_fills(server_runs& runs) {
 
 bool run_changes(server_runs& runs) {
   const server_bench_options& o = runs.options;
-  const unsigned rounds = std::min(o.rounds, 3U);
+  const unsigned rounds = std::min(o.rounds, change_rounds_max);
   for (const reaction_cell& cell : reaction_cells) {
     if (!runs.wants(cell.name)) continue;
     const auto limit = std::to_string(static_cast<int>(cell.limit_s));
     cell_result r = make_result(cell.name, std::string(cell.what) + " (" + limit + ": never)", 2, 0, cell.limit_s);
     for (unsigned round = 0; round < rounds; ++round) {
       for (std::size_t i = 0; i < runs.setups.size(); ++i) {
-        progress(r.name + "  " + runs.setups[i].name);
+        runs.tell(r.name + "  " + runs.setups[i].name);
         double seconds = 0;
         if (!cell.measure(o, runs.setups[i], seconds)) return false;
         r.values[i].push_back(seconds);
@@ -275,10 +308,11 @@ bool run_changes(server_runs& runs) {
                                    1, shift_volume_max + shift_volume_step);
   for (unsigned round = 0; round < rounds; ++round) {
     for (std::size_t i = 0; i < runs.setups.size(); ++i) {
-      progress(std::string("shift  ") + runs.setups[i].name);
+      runs.tell(std::string("shift  ") + runs.setups[i].name);
       shift_figures figures;
       if (!measure_shift(o, runs.setups[i], figures)) return false;
       resident.values[i].push_back(figures.resident);
+      resident.refused[i] += figures.refused;
       volume.values[i].push_back(figures.volume);
     }
   }

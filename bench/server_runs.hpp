@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -21,6 +22,7 @@ struct cell_result {
   double low = 0;                 // a sound run gives no figure below this one
   double high = 0;                // or above
   std::vector<double> values[2];  // by contestant, a value a round
+  std::uint64_t refused[2] = {};  // sets that were answered SERVER_ERROR meanwhile
 };
 
 // What the runs share: the contestants in their order, and where the results go.
@@ -29,7 +31,12 @@ struct server_runs {
   std::vector<server_setup> setups;
   std::vector<cell_result>& results;
 
+  // When they began, and about how long all of them take; for progress lines.
+  std::uint64_t start_ns = 0;
+  double planned_s = 0;
+
   [[nodiscard]] bool wants(const std::string& cell) const;
+  void tell(const std::string& what) const;  // what runs now
 };
 
 // Says what went wrong; false.
@@ -38,6 +45,10 @@ bool complain(const std::string& what);
 // The names of their cells.
 std::vector<std::string> load_cell_names();
 std::vector<std::string> memory_cell_names();
+
+// About how many seconds they take.
+double planned_load_s(const server_runs& runs);
+double planned_memory_s(const server_runs& runs);
 
 // False, with a message, if a server or a run failed.
 bool run_loads(server_runs& runs);
