@@ -10,6 +10,7 @@ import socket
 import subprocess
 import tempfile
 import unittest
+import urllib.request
 
 import harness
 
@@ -286,6 +287,30 @@ class PrivilegesTest(OperationTest):
                 self.check_service(server)
                 self.assertIn("done, 1 changed", self.reload(server, "memory-limit = 65\n"))
                 self.check_service(server)
+
+    def test_all_that_tells_of_the_server_goes_on_under_the_filter(self):
+        port = harness.free_port()
+        server = self.configured("memory-limit = 64\n", "--seccomp=on", f"--http=127.0.0.1:{port}")
+        watcher = self.connect(server)
+        self.assertEqual(watcher.request(b"watch mutations evictions"), b"OK")
+        with server.connect() as client:
+            for number in range(100):
+                client.store(b"key%d" % number, b"v" * 30_000)
+            client.send(b"lru_crawler metadump all\r\n")
+            while not client.buffer.endswith(b"END\r\n"):
+                client._fill()
+            self.assertEqual(len(set(re.findall(rb"^key=key\d+ ", bytes(client.buffer), re.MULTILINE))), 100)
+            client.buffer.clear()
+            for group in ("", "settings", "conns", "heap", "moves", "items", "slabs", "sizes"):
+                self.assertTrue(client.stats(group), group)
+            self.assertEqual(client.request(b"cache_memlimit 32"), b"OK")
+            self.assertEqual(client.request(b"flush_all"), b"OK")
+        while b" key=key99 " not in watcher.buffer:
+            watcher._fill()
+        for path, wanted in (("/metrics", b"scootd_"), ("/heap.json", b'"pages"'), ("/", b"<html")):
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=harness.patience(20)) as answer:
+                self.assertIn(wanted, answer.read())
+        self.check_service(server)
 
     def test_capabilities_go_once_the_ports_are_open(self):
         harness.skip_unless(os.geteuid() == 0 and shutil.which("setpriv"), "needs root and setpriv")
