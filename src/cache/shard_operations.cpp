@@ -535,9 +535,10 @@ progress shard::replace_number(const hashed_key& k, std::string_view digits, con
   if (fields.cas) it.set_cas(options.new_cas != 0 ? options.new_cas : next_cas());
   std::memset(it.value(), ' ', value_bytes);
   std::memcpy(it.value(), digits.data(), digits.size());
-  it.set_read(old.was_read());
   // As in memcached a number that needs an item of its own is a fresh one.
-  if (fields.notes && digits.size() > old.value_bytes()) it.set_notes(old.notes() & item::note_binary_key);
+  const bool fresh = digits.size() > old.value_bytes();
+  it.set_read(old.was_read() && !fresh);
+  if (fields.notes && fresh) it.set_notes(old.notes() & item::note_binary_key);
   take_over(s, it);
   return progress::finished;
 }
