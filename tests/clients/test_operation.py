@@ -13,6 +13,7 @@ import unittest
 import urllib.request
 
 import harness
+import test_http
 
 
 class OperationTest(harness.ServerTest):
@@ -289,8 +290,9 @@ class PrivilegesTest(OperationTest):
                 self.check_service(server)
 
     def test_all_that_tells_of_the_server_goes_on_under_the_filter(self):
-        port = harness.free_port()
-        server = self.configured("memory-limit = 64\n", "--seccomp=on", f"--http=127.0.0.1:{port}")
+        server = test_http.HttpServer("-m", "64", "--seccomp=on")
+        server.start()
+        self.addCleanup(self._end, server)
         watcher = self.connect(server)
         self.assertEqual(watcher.request(b"watch mutations evictions"), b"OK")
         with server.connect() as client:
@@ -308,7 +310,7 @@ class PrivilegesTest(OperationTest):
         while b" key=key99 " not in watcher.buffer:
             watcher._fill()
         for path, wanted in (("/metrics", b"scootd_"), ("/heap.json", b'"pages"'), ("/", b"<html")):
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=harness.patience(20)) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{server.http_port}{path}", timeout=harness.patience(20)) as answer:
                 self.assertIn(wanted, answer.read())
         self.check_service(server)
 
