@@ -203,6 +203,26 @@ struct cold_stats {
   std::uint64_t too_large_items = 0;  // evicted, because they are larger than a chunk
 };
 
+// A chunk of the cold tier, for whoever draws it.
+struct cold_chunk_view {
+  std::uint32_t number = 0;               // of its shard's: dense, and used again
+  chunk_state state = chunk_state::free;  // offered, partly_purged, purged (and not used since) or free
+  bool read = false;                      // since it was offered
+  std::size_t bytes = 0;                  // of a chunk
+  std::size_t used_bytes = 0;             // of it, when it was offered
+  std::size_t purged_bytes = 0;           // of these, known to be purged
+  std::size_t items = 0;                  // that can be found in it
+  std::uint64_t filled = 0;               // how many chunks its shard had filled before
+  std::uint64_t age = 0;                  // chunks that its shard filled since
+  std::uint64_t purged = 0;               // a bit for each 64th of the chunk that is known to be purged, lowest first
+};
+
+// A pinned block of the cache: scoot::pin_info, and in which shard.
+struct cache_pin {
+  unsigned shard = 0;
+  pin_info pin;
+};
+
 // What a cache holds and did, over all its shards.
 struct cache_stats {
   std::size_t budget_bytes = 0;
@@ -408,6 +428,26 @@ class SCOOT_EXPORT cache {
   [[nodiscard]] static std::uint64_t cursor_of(unsigned shard, const page_view& page) noexcept {
     return std::uint64_t{shard} << page_cursor_bits | page.cursor;
   }
+  // The cold tier's chunks in the same way: visit(unsigned shard, const cold_chunk_view&). Chunks that were never used
+  // are left out. Some us under a shard's lock.
+  template <class Visit>
+  [[nodiscard]] std::uint64_t visit_cold(std::uint64_t cursor, Visit&& visit) noexcept {
+    using visitor = std::remove_reference_t<Visit>;
+    return visit_cold_erased(
+        cursor,
+        [](void* context, unsigned shard, const cold_chunk_view& chunk) noexcept {
+          (*static_cast<visitor*>(context))(shard, chunk);
+        },
+        const_cast<void*>(static_cast<const void*>(std::addressof(visit))));
+  }
+  // The cursor to begin with a chunk that was visited.
+  [[nodiscard]] static std::uint64_t cold_cursor_of(unsigned shard, std::uint32_t chunk) noexcept {
+    return std::uint64_t{shard} << 32 | chunk;
+  }
+  // As scoot::list_pins and list_pin_holders (the same limits and order), over all shards. Shards without pins cost
+  // nothing; the lock of one with pins is held while its pages are walked over.
+  std::size_t list_pins(std::span<cache_pin> room) noexcept;
+  std::size_t list_pin_holders(std::span<pin_holder> room) noexcept;
   // Which pages are in use at all; see scoot::list_page_use. Locks the pool only.
   [[nodiscard]] std::size_t list_page_use(std::size_t first, std::span<page_content> room) const noexcept;
 
@@ -431,6 +471,9 @@ class SCOOT_EXPORT cache {
   using erased_page_visitor = void (*)(void* context, unsigned shard, const page_view& page) noexcept;
   [[nodiscard]] std::uint64_t visit_pages_erased(std::uint64_t cursor, erased_page_visitor visit, void* context,
                                                  const page_visit& how) noexcept;
+  using erased_cold_visitor = void (*)(void* context, unsigned shard, const cold_chunk_view& chunk) noexcept;
+  [[nodiscard]] std::uint64_t visit_cold_erased(std::uint64_t cursor, erased_cold_visitor visit,
+                                                void* context) noexcept;
 };
 
 }  // namespace scoot

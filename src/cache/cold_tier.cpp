@@ -272,6 +272,7 @@ bool cold_tier::seal() noexcept {
     refused_ = !kept;
     if (c.number < capacity_) {
       numbers_[c.number] = open_;
+      known_ = std::max(known_, c.number + 1);
     } else {
       kept = false;
     }
@@ -359,6 +360,13 @@ bool cold_tier::grow_list() noexcept {
   return true;
 }
 
+// A bit for each 64th that has something in it.
+std::uint64_t cold_tier::parts_used(const chunk& c) const noexcept {
+  const std::size_t part = options_.chunk_bytes / 64;
+  const std::size_t parts = std::min<std::size_t>((c.used + part - 1) / part, 64);
+  return parts == 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << parts) - 1;
+}
+
 void cold_tier::note_lost(const lost_range& range) noexcept {
   if (range.chunk >= capacity_) return;
   const std::uint64_t number = numbers_[range.chunk];
@@ -366,13 +374,12 @@ void cold_tier::note_lost(const lost_range& range) noexcept {
   chunk& c = nth(number);
   const std::size_t end = std::min<std::size_t>(range.offset + range.bytes, options_.chunk_bytes);
   for (std::size_t at = range.offset; at < end; at += options_.chunk_bytes / 64) c.gone |= bit_of(at);
-  std::uint64_t used = 0;
-  for (std::size_t at = 0; at < c.used; at += options_.chunk_bytes / 64) used |= bit_of(at);
-  if ((used & ~c.gone) != 0) return;
+  if ((parts_used(c) & ~c.gone) != 0) return;
   counts_.lost_items += c.items;
   items_ -= c.items;
   c.items = 0;
   give_back(c);
+  numbers_[range.chunk] = taken_by_kernel;
 }
 
 void cold_tier::sweep_purged() noexcept {
@@ -403,6 +410,34 @@ bool cold_tier::maintain() noexcept {
     sweep_purged();
   }
   return fit(32) || over || more;
+}
+
+// ---- for whoever looks -------------------------------------------------------------------------------------------
+
+cold_chunk_view cold_tier::view_of(std::uint32_t number) const noexcept {
+  cold_chunk_view view;
+  view.number = number;
+  view.bytes = options_.chunk_bytes;
+  const std::uint64_t in_log = numbers_[number];
+  if (in_log == taken_by_kernel) view.state = chunk_state::purged;
+  if (in_log < first_ || in_log >= open_ || nth(in_log).number != number) return view;
+  const chunk& c = nth(in_log);
+  view.purged = c.gone & parts_used(c);
+  view.state = view.purged == 0 ? chunk_state::offered : chunk_state::partly_purged;
+  view.read = c.read;
+  view.used_bytes = c.used;
+  view.purged_bytes =
+      std::min<std::size_t>(c.used, static_cast<std::size_t>(std::popcount(view.purged)) * (options_.chunk_bytes / 64));
+  view.items = c.items;
+  view.filled = in_log;
+  view.age = open_ - in_log - 1;
+  return view;
+}
+
+std::uint32_t cold_tier::look(std::uint32_t from, std::uint32_t most, visitor visit, void* context) const noexcept {
+  const std::uint32_t end = known_ - std::min(known_, from) > most ? from + most : known_;
+  for (std::uint32_t number = from; number < end; ++number) visit(context, view_of(number));
+  return end < known_ ? end : 0;
 }
 
 void cold_tier::add_stats(cold_stats& sum) const noexcept {

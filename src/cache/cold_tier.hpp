@@ -96,6 +96,10 @@ class cold_tier {
   // True if more is left.
   bool maintain() noexcept;
 
+  // Tells of so many chunks of the region from number `from` on; returns where to go on, 0 at the end.
+  using visitor = void (*)(void* context, const cold_chunk_view& chunk) noexcept;
+  std::uint32_t look(std::uint32_t from, std::uint32_t most, visitor visit, void* context) const noexcept;
+
   void add_stats(cold_stats& sum) const noexcept;
   void reset_stats() noexcept { counts_ = {}; }
   cold_stats& counts() noexcept { return counts_; }
@@ -116,6 +120,7 @@ class cold_tier {
  private:
   static constexpr std::size_t granule = 8;
   static constexpr std::size_t header_bytes_max = 29;
+  static constexpr std::uint64_t taken_by_kernel = ~std::uint64_t{0};  // in numbers_: no chunk since then
   static constexpr std::size_t peek_bytes_max = header_bytes_max + key_bytes_max;
 
   struct chunk {
@@ -156,6 +161,8 @@ class cold_tier {
   void open_next() noexcept;
   [[nodiscard]] std::uint64_t chunks_max() const noexcept;
   [[nodiscard]] bool list_is_short() const noexcept;
+  [[nodiscard]] std::uint64_t parts_used(const chunk& c) const noexcept;
+  [[nodiscard]] cold_chunk_view view_of(std::uint32_t number) const noexcept;
   void note_lost(const lost_range& range) noexcept;
   [[nodiscard]] bool grow_list() noexcept;
   void sweep_purged() noexcept;
@@ -173,8 +180,9 @@ class cold_tier {
   std::size_t capacity_ = 0;          // of both; a power of two
   // dropped_ <= first_ <= open_: chunks before first_ are dropped and wait to be given back; open_ is the buffer's.
   std::uint64_t dropped_ = 0, first_ = 0, open_ = 0;
-  std::uint64_t look_ = 0;  // the chunk at which offer_read() goes on
-  std::size_t held_ = 0;    // chunks of the region
+  std::uint64_t look_ = 0;   // the chunk at which offer_read() goes on
+  std::size_t held_ = 0;     // chunks of the region
+  std::uint32_t known_ = 0;  // no chunk of the region from this number on was ever used
   std::size_t items_ = 0;
   unsigned offset_bits_ = 0;
   std::uint64_t number_mask_ = 0;

@@ -37,7 +37,7 @@ bool pins::grow() noexcept {
 bool pins::add(void* block) noexcept {
   entry& e = table_[position_of(block)];
   if (e.block == nullptr) {
-    if (!heap_.pin(block)) return false;
+    if (!heap_.pin(block, "reader")) return false;
     e = {block, 0, false};
     ++used_;
   }

@@ -127,6 +127,16 @@ class shard {
                                           void* context) const noexcept {
     return scoot::visit_pages(*heap_, cursor, how, visit, context);
   }
+  // As cold_tier::look.
+  std::uint32_t look_at_cold(std::uint32_t from, std::uint32_t most, cold_tier::visitor visit,
+                             void* context) const noexcept {
+    return cold_ == nullptr ? 0 : cold_->look(from, most, visit, context);
+  }
+  [[nodiscard]] bool has_pins() const noexcept { return heap_->stats().pinned_blocks != 0; }
+  std::size_t list_pins(std::span<pin_info> room) const noexcept { return scoot::list_pins(*heap_, room); }
+  std::size_t list_pin_holders(std::span<pin_holder> room) const noexcept {
+    return scoot::list_pin_holders(*heap_, room);
+  }
   void observe_evictions(visitor observe, void* context) noexcept { observer_ = observe, observer_context_ = context; }
 
   void add_stats(cache_stats& sum) const noexcept;

@@ -403,7 +403,7 @@ progress shard::reserve(const hashed_key& k, std::size_t value_bytes, const stor
   step();
   block = allocate(item::bytes_for(k.key.size(), value_bytes, fields_for(options)));
   if (block == nullptr) return progress::more_room;
-  if (!heap_->pin(block)) {
+  if (!heap_->pin(block, "writer")) {
     heap_->free(block);
     block = nullptr;
     return progress::more_room;

@@ -8,6 +8,7 @@
 #include <chrono>
 #include <cstdio>
 #include <ctime>
+#include <nlohmann/json.hpp>
 #include <span>
 
 #include "scoot/version.h"
@@ -24,6 +25,8 @@ constexpr unsigned sweep_share = 200;     // of the time, at most one part is sp
 constexpr std::size_t use_step = 4096;    // pages asked for at a time whether they are used
 constexpr std::size_t size_classes = 64;  // four to a doubling
 constexpr std::size_t rows_a_kind = size_classes + 2;
+constexpr std::size_t cold_chunks_a_visit = 256;
+constexpr std::size_t holders_max = 16;
 
 std::chrono::nanoseconds thread_cpu() noexcept {
   timespec t{};
@@ -53,6 +56,30 @@ feed_cell cell_of(const page_view& page, std::size_t page_bytes) noexcept {
   return cell;
 }
 
+feed_cell cell_of(const cold_chunk_view& chunk) noexcept {
+  feed_cell cell;
+  if (chunk.state == chunk_state::free) return cell;
+  cell.kind = 0;
+  cell.content = chunk.state == chunk_state::purged ? cell_purged : cell_offered;
+  cell.departures = chunk.state == chunk_state::purged ? 64 : static_cast<std::uint16_t>(std::popcount(chunk.purged));
+  cell.resident = part_of(chunk.used_bytes, chunk.bytes);
+  cell.live = part_of(chunk.used_bytes - chunk.purged_bytes, chunk.bytes);
+  cell.size = static_cast<std::uint16_t>(std::min<std::size_t>(chunk.items, 0xffff));
+  cell.arrivals = static_cast<std::uint16_t>(chunk.filled);
+  return cell;
+}
+
+// [[holder, blocks, bytes, age of the oldest in ms, bytes stranded], ...]
+std::string holders_as_json(const cache_window& window) {
+  std::array<pin_holder, holders_max> room;
+  const std::size_t lines = window.list_pin_holders(room);
+  nlohmann::json list = nlohmann::json::array();
+  for (const pin_holder& one : std::span(room).first(lines)) {
+    list.push_back({one.holder, one.blocks, one.bytes, one.age_ns_max / 1'000'000, one.stranded_bytes});
+  }
+  return list.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
 void add_base64(std::span<const unsigned char> bytes, std::string& out) {
   constexpr const char* digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
   std::size_t at = out.size();
@@ -78,7 +105,9 @@ feed::feed(const server_state& state, const cache_window& window)
     : state_(state), window_(window), rows_(kinds_max * rows_a_kind) {}
 
 void feed::start() {
-  page_bytes_ = window_.stats().pool.page_bytes;
+  const cache_stats now = window_.stats();
+  page_bytes_ = now.pool.page_bytes;
+  shards_ = now.shards;
   thread_ = std::thread([this] {
     pthread_setname_np(pthread_self(), "scootd-feed");
     run();
@@ -110,9 +139,9 @@ void feed::run() {
       while (!due()) wake_.wait_until(hold, viewers_ != 0 ? std::min(sample_at, sweep_at) : sample_at);
       if (stopping_) return;
       looked_at = viewers_ != 0;
-      if (!looked_at && !cells_.empty()) {
-        cells_ = {};
-        changed_ = {};
+      if (!looked_at && !pages_.cells.empty()) {
+        pages_ = {};
+        cold_ = {};
         found_ = {};
         cursors_ = {};
       }
@@ -155,6 +184,7 @@ void feed::sweep() {
     note(pages);
   } while (cursor != 0);
   note_unused();
+  sweep_cold();
   finish_sweep();
 }
 
@@ -188,16 +218,16 @@ void feed::count(const page_view& page) {
 void feed::note(const std::vector<seen_page>& pages) {
   const std::lock_guard hold(mutex_);
   for (const seen_page& page : pages) {
-    if (page.number >= cells_.size()) {
+    if (page.number >= pages_.cells.size()) {
       const std::size_t size = page.number + 1;
-      cells_.resize(size);
-      changed_.resize(size, sweeps_ + 1);
+      pages_.cells.resize(size);
+      pages_.changed.resize(size, sweeps_ + 1);
       found_.resize(size);
       cursors_.resize(size);
     }
-    if (cells_[page.number] != page.cell) {
-      cells_[page.number] = page.cell;
-      changed_[page.number] = sweeps_ + 1;
+    if (pages_.cells[page.number] != page.cell) {
+      pages_.cells[page.number] = page.cell;
+      pages_.changed[page.number] = sweeps_ + 1;
     }
     found_[page.number] = sweeps_ + 1;
     cursors_[page.number] = page.cursor;
@@ -211,16 +241,43 @@ void feed::note_unused() {
   for (std::size_t first = 0; told == use_step; first += use_step) {
     told = window_.list_page_use(first, use);
     const std::lock_guard hold(mutex_);
-    for (std::size_t i = 0; i < told && first + i < cells_.size(); ++i) {
-      feed_cell& cell = cells_[first + i];
+    for (std::size_t i = 0; i < told && first + i < pages_.cells.size(); ++i) {
+      feed_cell& cell = pages_.cells[first + i];
       const auto known = static_cast<page_content>(cell.content);
       if (use[i] == known) continue;
       if (use[i] == page_content::used && known > page_content::used) continue;
       cell = {};
       cell.content = static_cast<std::uint8_t>(use[i]);
-      changed_[first + i] = sweeps_ + 1;
+      pages_.changed[first + i] = sweeps_ + 1;
     }
   }
+}
+
+void feed::sweep_cold() {
+  struct seen {
+    std::size_t number;
+    feed_cell cell;
+  };
+  std::vector<seen> chunks;
+  chunks.reserve(cold_chunks_a_visit);
+  std::uint64_t cursor = 0;
+  do {
+    chunks.clear();
+    cursor = window_.visit_cold(cursor, [&](unsigned shard, const cold_chunk_view& chunk) {
+      if (chunks.size() == chunks.capacity()) return;
+      chunks.push_back({std::size_t{chunk.number} * shards_ + shard, cell_of(chunk)});
+    });
+    const std::lock_guard hold(mutex_);
+    for (const seen& one : chunks) {
+      if (one.number >= cold_.cells.size()) {
+        cold_.cells.resize(one.number + 1);
+        cold_.changed.resize(one.number + 1, sweeps_ + 1);
+      }
+      if (cold_.cells[one.number] == one.cell) continue;
+      cold_.cells[one.number] = one.cell;
+      cold_.changed[one.number] = sweeps_ + 1;
+    }
+  } while (cursor != 0);
 }
 
 void feed::finish_sweep() {
@@ -242,7 +299,9 @@ void feed::finish_sweep() {
     names.append(names.size() == 1 ? "\"" : ",\"").append(name == nullptr ? "" : name).append("\"");
   }
   names += "]";
+  std::string pins = holders_as_json(window_);
   const std::lock_guard hold(mutex_);
+  pins_ = std::move(pins);
   sizes_ = std::move(sizes);
   names_ = std::move(names);
   ++sweeps_;
@@ -253,7 +312,7 @@ std::string feed::describe(std::uint64_t number) {
   std::uint64_t cursor = 0;
   {
     const std::lock_guard hold(mutex_);
-    if (number >= cells_.size() || found_[number] == 0) return {};
+    if (number >= pages_.cells.size() || found_[number] == 0) return {};
     cursor = cursors_[number];
   }
   page_view found;
@@ -268,6 +327,24 @@ std::string feed::describe(std::uint64_t number) {
                                         },
                                         {.pages_max = 1, .draw = true}));
   return same ? page_as_json(found, shard_found) : std::string();
+}
+
+std::string feed::describe_chunk(std::uint64_t number) {
+  {
+    const std::lock_guard hold(mutex_);
+    if (number >= cold_.cells.size()) return {};
+  }
+  std::string json;
+  const auto shard = static_cast<unsigned>(number % shards_);
+  const auto wanted = static_cast<std::uint32_t>(number / shards_);
+  cold_chunk_view found;
+  bool same = false;
+  static_cast<void>(window_.visit_cold(cache::cold_cursor_of(shard, wanted), [&](unsigned in, const auto& chunk) {
+    if (in != shard || chunk.number != wanted) return;
+    found = chunk;
+    same = true;
+  }));
+  return same ? chunk_as_json(found, shard, number) : std::string();
 }
 
 // ---- viewers -------------------------------------------------------------------------------------------------------
@@ -307,10 +384,14 @@ bool feed::viewer::next(std::string& out) {
   }
   std::unique_lock hold(from_.mutex_);
   from_.news_.wait(hold, [this] {
-    return from_.stopping_ || from_.samples_ != sampled_ || (from_.sweeps_ != swept_ && !from_.cells_.empty());
+    return from_.stopping_ || from_.samples_ != sampled_ || (from_.sweeps_ != swept_ && !from_.pages_.cells.empty());
   });
   if (from_.stopping_) return false;
-  if (from_.sweeps_ != swept_ && !from_.cells_.empty()) add_cells(out);
+  if (from_.sweeps_ != swept_ && !from_.pages_.cells.empty()) {
+    swept_ = from_.sweeps_;
+    add_cells(from_.pages_, pages_, "cells", "pages", out);
+    add_cells(from_.cold_, cold_, "cold_cells", "cold", out);
+  }
   if (from_.samples_ != sampled_) {
     const auto news = std::min<std::uint64_t>(from_.samples_ - sampled_, from_.history_.size());
     for (auto row = from_.history_.end() - static_cast<std::ptrdiff_t>(news); row != from_.history_.end(); ++row) {
@@ -321,34 +402,40 @@ bool feed::viewer::next(std::string& out) {
       add_event(out, "kinds", from_.names_);
       add_event(out, "sizes", from_.sizes_);
     }
+    if (from_.pins_ != told_pins_) {
+      told_pins_ = from_.pins_;
+      add_event(out, "pins", told_pins_);
+    }
   }
   return true;
 }
 
-void feed::viewer::add_cells(std::string& out) {
+void feed::viewer::add_cells(const table& of, progress& sent, const char* count_name, const char* name,
+                             std::string& out) {
   struct record {
     std::uint32_t number;
     feed_cell cell;
   };
   static_assert(sizeof(record) == 16 && std::endian::native == std::endian::little);
-  swept_ = from_.sweeps_;
-  if (told_cells_ != from_.cells_.size()) {
-    told_cells_ = from_.cells_.size();
-    add_event(out, "cells", std::to_string(told_cells_));
+  if (sent.told_cells != of.cells.size()) {
+    sent.told_cells = of.cells.size();
+    add_event(out, count_name, std::to_string(sent.told_cells));
   }
-  if (at_ == 0) until_ = from_.sweeps_;
-  const std::size_t most = since_ == 0 ? ~std::size_t{0} : cells_max;
+  if (sent.at == 0) sent.until = from_.sweeps_;
+  const std::size_t most = sent.since == 0 ? ~std::size_t{0} : cells_max;
   std::vector<record> records;
-  while (at_ < from_.cells_.size() && records.size() < most) {
-    if (from_.changed_[at_] > since_) records.push_back({static_cast<std::uint32_t>(at_), from_.cells_[at_]});
-    ++at_;
+  while (sent.at < of.cells.size() && records.size() < most) {
+    if (of.changed[sent.at] > sent.since) {
+      records.push_back({static_cast<std::uint32_t>(sent.at), of.cells[sent.at]});
+    }
+    ++sent.at;
   }
-  if (at_ >= from_.cells_.size()) {
-    at_ = 0;
-    since_ = until_;
+  if (sent.at >= of.cells.size()) {
+    sent.at = 0;
+    sent.since = sent.until;
   }
   if (records.empty()) return;
-  out += "event: pages\ndata: ";
+  out.append("event: ").append(name).append("\ndata: ");
   add_base64({reinterpret_cast<const unsigned char*>(records.data()), records.size() * sizeof(record)}, out);
   out += "\n\n";
 }

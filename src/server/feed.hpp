@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
 // feed: what the live page draws: a sample of the counters each second, and while somebody looks, every page of memory
-// several times a second.
+// several times a second, the chunks of the cold tier among it.
 //
 //     cache --(a few pages at a time, under one shard's lock)--> sampler thread --> table: a cell a page, and when it
 //     changed last --> each viewer takes what changed since it last looked, as server-sent events
@@ -30,16 +30,20 @@ namespace scoot::server {
 class cache_window;
 class server_state;
 
-// A page of memory as the page draws it. Sent as it lies in memory, so little-endian.
+// Contents of the cold tier's cells, beside page_content's.
+inline constexpr std::uint8_t cell_offered = 16;
+inline constexpr std::uint8_t cell_purged = 17;  // all of it, and not used since
+
+// A page of memory as the page draws it, or a chunk of the cold tier. Sent as it lies in memory, so little-endian.
 struct feed_cell {
-  std::uint8_t content = 0;   // a page_content
+  std::uint8_t content = 0;   // a page_content, or one of the above
   std::uint8_t kind = 0xff;   // index, or 0xff
-  std::uint8_t live = 0;      // 255ths of the page
-  std::uint8_t resident = 0;  // the same
-  std::uint16_t size = 0;     // shelf: bytes of a slot; large: blocks; run: pages
+  std::uint8_t live = 0;      // 255ths of the page; of a chunk, what is used and was not purged
+  std::uint8_t resident = 0;  // the same; of a chunk, what is used, purged or not
+  std::uint16_t size = 0;     // shelf: bytes of a slot; large: blocks; run: pages; chunk: items
   std::uint16_t pins = 0;
-  std::uint16_t arrivals = 0;  // both wrap
-  std::uint16_t departures = 0;
+  std::uint16_t arrivals = 0;    // both wrap; of a chunk, which one it is that its shard filled
+  std::uint16_t departures = 0;  // of a chunk, parts that were purged
 
   friend bool operator==(const feed_cell&, const feed_cell&) = default;
 };
@@ -59,9 +63,18 @@ class feed {
   void start();
   void stop();  // viewers come to their end
 
-  // One page in detail, as JSON; empty if it is not known.
+  // One page in detail, as JSON; empty if it is not known. The same of a chunk of the cold tier.
   [[nodiscard]] std::string describe(std::uint64_t number);
+  [[nodiscard]] std::string describe_chunk(std::uint64_t number);
 
+ private:
+  // Cells, and in which sweep they changed last.
+  struct table {
+    std::vector<feed_cell> cells;
+    std::vector<std::uint32_t> changed;
+  };
+
+ public:
   // Somebody who looks. Used by one thread.
   class viewer {
    public:
@@ -74,16 +87,21 @@ class feed {
     bool next(std::string& out);
 
    private:
-    void add_cells(std::string& out);
+    // What was sent of a table.
+    struct progress {
+      std::uint32_t since = 0;  // cells that changed later than this sweep are to be sent, ...
+      std::uint32_t until = 0;  // ... and when all of them were, this is what was sent
+      std::size_t at = 0;       // where among the cells to go on
+      std::size_t told_cells = 0;
+    };
+    void add_cells(const table& of, progress& sent, const char* count_name, const char* name, std::string& out);
 
     feed& from_;
     bool begun_ = false;
     std::uint64_t sampled_ = 0;  // number of the last sample sent
     std::uint32_t swept_ = 0;    // number of the last sweep looked at
-    std::uint32_t since_ = 0;    // cells that changed later than this sweep are to be sent, ...
-    std::uint32_t until_ = 0;    // ... and when all of them were, this is what was sent
-    std::size_t at_ = 0;         // where among the cells to go on
-    std::size_t told_cells_ = 0;
+    progress pages_, cold_;
+    std::string told_pins_;
   };
 
  private:
@@ -107,12 +125,14 @@ class feed {
   void count(const page_view& page);
   void note(const std::vector<seen_page>& pages);
   void note_unused();
+  void sweep_cold();
   void finish_sweep();
   [[nodiscard]] std::string greeting() const;
 
   const server_state& state_;
   const cache_window& window_;
   std::size_t page_bytes_ = 0;
+  unsigned shards_ = 0;
 
   // The sampler thread's own.
   std::vector<size_row> rows_;
@@ -122,12 +142,12 @@ class feed {
   std::condition_variable news_, wake_;
   bool stopping_ = false;
   unsigned viewers_ = 0;
-  std::uint64_t samples_ = 0;        // ever
-  std::deque<std::string> history_;  // the last of them, as JSON
-  std::string sizes_, names_;        // JSON
+  std::uint64_t samples_ = 0;         // ever
+  std::deque<std::string> history_;   // the last of them, as JSON
+  std::string sizes_, names_, pins_;  // JSON
   std::uint32_t sweeps_ = 0;
-  std::vector<feed_cell> cells_;
-  std::vector<std::uint32_t> changed_;  // in which sweep
+  table pages_;
+  table cold_;                          // of chunk n of shard s: number n * shards + s
   std::vector<std::uint32_t> found_;    // in which sweep, last
   std::vector<std::uint64_t> cursors_;  // where it was found
   std::thread thread_;

@@ -152,4 +152,21 @@ std::string page_as_json(const page_view& page, unsigned heap) {
   return json + "}";
 }
 
+std::string chunk_as_json(const cold_chunk_view& chunk, unsigned heap, std::uint64_t number) {
+  constexpr std::array<const char*, 5> states = {"free", "kept", "offered", "partly_purged", "purged"};
+  char fill[65] = {};
+  for (std::size_t i = 0; i < 64; ++i) {
+    const bool used = i * (chunk.bytes / 64) < chunk.used_bytes;
+    fill[i] = !used ? '.' : (chunk.purged >> i & 1) != 0 ? 'x' : '9';
+  }
+  char text[400];
+  const int bytes = std::snprintf(
+      text, sizeof text,
+      R"({"number":%llu,"heap":%u,"state":"%s","used_bytes":%zu,"purged_bytes":%zu,"items":%zu,"age":%llu,)"
+      R"("read":%s,"fill":"%s"})",
+      static_cast<unsigned long long>(number), heap, states[static_cast<std::size_t>(chunk.state)], chunk.used_bytes,
+      chunk.purged_bytes, chunk.items, static_cast<unsigned long long>(chunk.age), chunk.read ? "true" : "false", fill);
+  return {text, static_cast<std::size_t>(bytes)};
+}
+
 }  // namespace scoot::server

@@ -38,5 +38,7 @@ struct process_use {
 
 // With the names of docs/snapshot.md.
 [[nodiscard]] std::string page_as_json(const page_view& page, unsigned heap);
+// `number` is that of its cell.
+[[nodiscard]] std::string chunk_as_json(const cold_chunk_view& chunk, unsigned heap, std::uint64_t number);
 
 }  // namespace scoot::server

@@ -224,19 +224,20 @@ int http_server::serve(mg_connection* to) {
 
 int http_server::serve_data(mg_connection* to, const char* path) {
   const std::string_view what = path == nullptr ? "" : path;
-  const bool known = what == "/metrics" || what == "/heap.json" || what == "/page.json" || what == "/events";
+  const bool known =
+      what == "/metrics" || what == "/heap.json" || what == "/page.json" || what == "/chunk.json" || what == "/events";
   if (!known) return answer(to, 404, text, "there is no such page\n");
   if (!allowed(to)) return answer(to, 401, text, "a token is needed: Authorization: Bearer TOKEN\n");
   const bool head = std::strcmp(mg_get_request_info(to)->request_method, "HEAD") == 0;
   if (what == "/metrics") {
     return answer(to, 200, "text/plain; version=0.0.4; charset=utf-8", write_metrics(state_, window_, viewers_.load()));
   }
-  if (what == "/page.json") {
+  if (what == "/page.json" || what == "/chunk.json") {
     std::uint64_t number = 0;
     if (!page_number(mg_get_request_info(to)->query_string, number))
       return answer(to, 400, text, "number=N is needed\n");
-    const std::string body = feed_->describe(number);
-    return body.empty() ? answer(to, 404, text, "nothing is known of that page\n") : answer(to, 200, json, body);
+    const std::string body = what == "/page.json" ? feed_->describe(number) : feed_->describe_chunk(number);
+    return body.empty() ? answer(to, 404, text, "nothing is known of it\n") : answer(to, 200, json, body);
   }
   if (what == "/heap.json") {
     begin(to, 200, json);

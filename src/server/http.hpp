@@ -4,6 +4,7 @@
 //
 //     /            the page; its style, scripts and plots beside it
 //     /events      what the page draws, as server-sent events      /page.json?number=N   one page of memory, in detail
+//     /chunk.json?number=N  the same of a chunk of the cold tier
 //     /metrics     for Prometheus                                  /heap.json            a snapshot (docs/snapshot.md)
 //     /healthz     200 while the process answers                   /readyz               200 while clients are accepted
 //

@@ -39,6 +39,10 @@ class http_module::window final : public cache_window {
   [[nodiscard]] std::size_t list_page_use(std::size_t first, std::span<page_content> room) const noexcept override {
     return state_.items.list_page_use(first, room);
   }
+  std::size_t list_pins(std::span<cache_pin> room) const noexcept override { return state_.items.list_pins(room); }
+  std::size_t list_pin_holders(std::span<pin_holder> room) const noexcept override {
+    return state_.items.list_pin_holders(room);
+  }
   void log(module_log level, const std::string& text) const override {
     spdlog::log(level == module_log::warning ? spdlog::level::warn : spdlog::level::debug, "{}", text);
   }
@@ -48,6 +52,11 @@ class http_module::window final : public cache_window {
                                                  const page_visit& how) const noexcept override {
     return state_.items.visit_pages(
         cursor, [&](unsigned shard, const page_view& page) { visit(context, shard, page); }, how);
+  }
+  [[nodiscard]] std::uint64_t visit_cold_erased(std::uint64_t cursor, cold_visitor_of_shards visit,
+                                                void* context) const noexcept override {
+    return state_.items.visit_cold(cursor,
+                                   [&](unsigned shard, const cold_chunk_view& chunk) { visit(context, shard, chunk); });
   }
 
   server_state& state_;

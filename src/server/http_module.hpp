@@ -32,6 +32,8 @@ class cache_window {
   [[nodiscard]] virtual cache_stats stats() const noexcept = 0;
   [[nodiscard]] virtual worker_totals totals() const noexcept = 0;
   [[nodiscard]] virtual std::size_t list_page_use(std::size_t first, std::span<page_content> room) const noexcept = 0;
+  virtual std::size_t list_pins(std::span<cache_pin> room) const noexcept = 0;
+  virtual std::size_t list_pin_holders(std::span<pin_holder> room) const noexcept = 0;
   virtual void log(module_log level, const std::string& text) const = 0;
 
   // As of the cache: visit(unsigned shard, const page_view&).
@@ -46,9 +48,23 @@ class cache_window {
         },
         const_cast<void*>(static_cast<const void*>(std::addressof(visit))), how);
   }
+  // visit(unsigned shard, const cold_chunk_view&)
+  template <class Visit>
+  [[nodiscard]] std::uint64_t visit_cold(std::uint64_t cursor, Visit&& visit) const noexcept {
+    using visitor = std::remove_reference_t<Visit>;
+    return visit_cold_erased(
+        cursor,
+        [](void* context, unsigned shard, const cold_chunk_view& chunk) noexcept {
+          (*static_cast<visitor*>(context))(shard, chunk);
+        },
+        const_cast<void*>(static_cast<const void*>(std::addressof(visit))));
+  }
 
  protected:
   ~cache_window() = default;
+  using cold_visitor_of_shards = void (*)(void* context, unsigned shard, const cold_chunk_view& chunk) noexcept;
+  [[nodiscard]] virtual std::uint64_t visit_cold_erased(std::uint64_t cursor, cold_visitor_of_shards visit,
+                                                        void* context) const noexcept = 0;
   using page_visitor_of_shards = void (*)(void* context, unsigned shard, const page_view& page) noexcept;
   [[nodiscard]] virtual std::uint64_t visit_pages_erased(std::uint64_t cursor, page_visitor_of_shards visit,
                                                          void* context, const page_visit& how) const noexcept = 0;
@@ -72,8 +88,9 @@ struct http_module_entry {
 };
 
 // Differs between builds that could not understand each other.
-inline constexpr std::size_t http_module_layout =
-    sizeof(server_state) * 1000003 + sizeof(cache_stats) * 1009 + sizeof(page_view) + sizeof(http_options);
+inline constexpr std::size_t http_module_layout = sizeof(server_state) * 1000003 + sizeof(cache_stats) * 1009 +
+                                                  sizeof(page_view) + sizeof(cold_chunk_view) * 31 +
+                                                  sizeof(http_options);
 
 class http_module {
  public:

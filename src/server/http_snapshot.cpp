@@ -3,9 +3,11 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -18,6 +20,8 @@
 
 namespace scoot::server {
 namespace {
+
+constexpr std::size_t pins_max = 256;  // told one by one
 
 struct shelf_sum {
   std::size_t index = 0;
@@ -112,11 +116,61 @@ class page_writer {
   std::size_t pages_ = 0;
 };
 
+// Goes on after "chunk_bytes":, up to the last chunk.
+bool write_cold(const cache_window& window, const cache_stats& c, const std::function<bool(std::string_view)>& sink,
+                std::string& out) {
+  struct seen {
+    unsigned heap;
+    cold_chunk_view chunk;
+  };
+  std::vector<seen> some;
+  some.reserve(256);
+  std::uint64_t cursor = 0;
+  bool begun = false;
+  do {
+    some.clear();
+    cursor = window.visit_cold(cursor, [&](unsigned heap, const cold_chunk_view& chunk) {
+      if (some.size() < some.capacity()) some.push_back({heap, chunk});
+    });
+    for (const seen& one : some) {
+      if (!begun) out += std::to_string(one.chunk.bytes) + ",\"chunks\":[";
+      if (begun) out += ',';
+      out += '\n';
+      begun = true;
+      out += chunk_as_json(one.chunk, one.heap, std::uint64_t{one.chunk.number} * c.shards + one.heap);
+    }
+    if (begun && !sink(out)) return false;
+    if (begun) out.clear();
+  } while (cursor != 0);
+  return begun || sink(out + "0,\"chunks\":[");
+}
+
+std::string pins_json(const cache_window& window) {
+  std::vector<cache_pin> room(pins_max);
+  const std::size_t count = window.list_pins(room);
+  room.resize(std::min(count, room.size()));
+  nlohmann::json list = nlohmann::json::array();
+  for (const cache_pin& one : room) {
+    std::array<char, 24> address{};
+    std::snprintf(address.data(), address.size(), "%p", one.pin.block);
+    list.push_back({{"heap", one.shard},
+                    {"address", address.data()},
+                    {"bytes", one.pin.bytes},
+                    {"kind", one.pin.of.index},
+                    {"holder", one.pin.holder},
+                    {"pins", one.pin.pins},
+                    {"age_ns", one.pin.age_ns},
+                    {"stranded_bytes", one.pin.stranded_bytes}});
+  }
+  return "\"pins\":" + list.dump() + ",\"pins_left_out\":" + std::to_string(count - room.size());
+}
+
 }  // namespace
 
 bool write_cache_snapshot(const cache_window& window, const std::function<bool(std::string_view)>& sink) {
   const cache_stats c = window.stats();
   const nlohmann::json head = {{"scoot_snapshot", 1},
+                               {"revision", 2},
                                {"page_bytes", c.pool.page_bytes},
                                {"os_page_bytes", sysconf(_SC_PAGESIZE)},
                                {"heaps", c.shards},
@@ -147,8 +201,10 @@ bool write_cache_snapshot(const cache_window& window, const std::function<bool(s
     if (!out.empty() && !sink(out)) return false;
     out.clear();
   } while (cursor != 0);
-  out = "\n],\"pages_left_out\":0,\n\"shelves\":" + pages.shelves().dump() + ",\n\"kinds\":" + pages.kinds().dump() +
-        ",\n\"pins\":[],\"pins_left_out\":" + std::to_string(c.heap.pinned_blocks) + "}\n";
+  out = "\n],\"pages_left_out\":0,\n\"cold\":{\"chunk_bytes\":";
+  if (!write_cold(window, c, sink, out)) return false;
+  out = "\n]},\n\"shelves\":" + pages.shelves().dump() + ",\n\"kinds\":" + pages.kinds().dump() + ",\n" +
+        pins_json(window) + "}\n";
   return sink(out);
 }
 

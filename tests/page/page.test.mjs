@@ -7,10 +7,11 @@
 import assert from "node:assert/strict";
 import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
+import net from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, before, test } from "node:test";
-import { can_run, open_browser, pictures, start_server, start_synthetic, store } from "./support.mjs";
+import { can_run, open_browser, pictures, reclaimable, start_server, start_synthetic, store } from "./support.mjs";
 
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const skip = can_run ? false : "there is no Chromium";
@@ -48,14 +49,26 @@ async function look(t, url, options = {}) {
 const drawn = (page) => page.waitForFunction(() => document.querySelector("#items").textContent !== "–" && document.querySelector("#map").width > 300 && document.querySelectorAll("#sizes tr").length > 3, null, { timeout: 20000 });
 
 // How many colours there are among points all over the map.
-const colours = (page) =>
-  page.evaluate(() => {
-    const map = document.querySelector("#map");
+const colours = (page, of = "#map") =>
+  page.evaluate((selector) => {
+    const map = document.querySelector(selector);
     const data = map.getContext("2d").getImageData(0, 0, map.width, map.height).data;
     const seen = new Set();
     for (let i = 0; i < data.length; i += 4 * 7) seen.add((data[i] << 16) | (data[i + 1] << 8) | data[i + 2]);
     return seen.size;
-  });
+  }, of);
+
+// Points of a map that are of about the colour that the style has under that name.
+const points_of = (page, of, name) =>
+  page.evaluate(([selector, variable]) => {
+    const map = document.querySelector(selector);
+    const text = getComputedStyle(document.documentElement).getPropertyValue(variable).trim();
+    const wanted = [1, 3, 5].map((i) => parseInt(text.slice(i, i + 2), 16));
+    const data = map.getContext("2d").getImageData(0, 0, map.width, map.height).data;
+    let found = 0;
+    for (let i = 0; i < data.length; i += 4) found += wanted.every((c, k) => Math.abs(c - data[i + k]) < 75) ? 1 : 0;
+    return found;
+  }, [of, name]);
 
 async function check_axe(page) {
   await page.evaluate(axe);
@@ -123,6 +136,53 @@ test("the keyboard goes from page to page and through the page", { skip }, async
   assert.equal(await chosen(), 0);
   await page.keyboard.press("Escape");
   assert.match(await page.textContent("#page-text"), /^Point at a cell/);
+});
+
+test("the cold tier is drawn chunk by chunk, and what the kernel takes of it", { skip }, async (t) => {
+  const other = await start_server(["-m", "8", "--purgeable", "64"]);
+  const group = reclaimable(other.pid);
+  t.after(async () => {
+    await other.stop();
+    group?.remove();
+  });
+  await store(other.port, 0, 20000, 1000);
+  const page = await look(t, other.url);
+  await drawn(page);
+  if (await page.isHidden("#cold")) return t.skip("no purgeable memory here");
+  await page.waitForFunction(() => document.querySelector("#cold-map").width > 300);
+  assert.match(await page.textContent("#cold-text"), /items in .* offered to the kernel/);
+  const offered = await points_of(page, "#cold-map", "--offered");
+  assert.ok(offered > 1000, `${offered} points`);
+  assert.match(await page.textContent("#legend"), /offered to the kernel/);
+  await page.focus("#cold-map");
+  await page.keyboard.press("Home");
+  await page.waitForFunction(() => /^Chunk 0: offered to the kernel, [\d,]+ items/.test(document.querySelector("#page-text").textContent));
+  await page.waitForFunction(() => document.querySelector("#page-facts").textContent.includes("read since offered"), null, { timeout: 5000 });
+  await page.hover("#map", { position: { x: 150, y: 30 } });
+  assert.match(await page.textContent("#page-text"), /^Page /);
+  await page.hover("#cold-map", { position: { x: 30, y: 10 } });
+  assert.match(await page.textContent("#page-text"), /^Chunk /);
+  await check_axe(page);
+  await page.screenshot({ path: path.join(pictures, "cold.png"), fullPage: true });
+  if (group === null) return t.diagnostic("no memory cgroup: nothing was purged");
+  group.take();
+  for (let i = 0; (await points_of(page, "#cold-map", "--purged")) < 200; ++i) {
+    if (i > 60) assert.fail("no purged chunk is drawn");
+    await page.waitForTimeout(250);
+  }
+  assert.ok((await points_of(page, "#cold-map", "--offered")) < offered);
+  await page.screenshot({ path: path.join(pictures, "purged.png"), fullPage: true });
+});
+
+test("who pins memory is told", { skip }, async (t) => {
+  const page = await look(t, server.url);
+  await drawn(page);
+  assert.ok(await page.isHidden("#pins"));
+  const writer = net.connect(server.port, "127.0.0.1");
+  writer.write("set slowly 0 0 100000\r\nbegun");
+  await page.waitForFunction(() => /^Pinned by writer: 1 block, 9[78]\.\d KiB/.test(document.querySelector("#pins").textContent), null, { timeout: 10000 });
+  writer.destroy();
+  await page.waitForSelector("#pins", { state: "hidden" });
 });
 
 test("the page survives a restart of the server", { skip }, async (t) => {
@@ -213,6 +273,8 @@ test("100,000 pages are drawn, and the page goes on answering", { skip }, async 
   assert.ok((await colours(page)) > 20);
   const map = await page.locator("#map").boundingBox();
   assert.ok(map.height <= 520, JSON.stringify(map));
+  await page.waitForFunction(() => document.querySelector("#cold-map").width > 300, null, { timeout: 10000 });
+  assert.ok((await colours(page, "#cold-map")) > 3);
   await page.waitForTimeout(1500);
   const late_ms = await page.evaluate(() => new Promise((done) => {
     const began = performance.now();

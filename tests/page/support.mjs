@@ -3,7 +3,7 @@
 // What the tests of the live page share: servers, a load, a browser.
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdirSync, readFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
 import http from "node:http";
 import net from "node:net";
 import path from "node:path";
@@ -55,6 +55,7 @@ export async function start_server(options = [], ports = undefined) {
     port,
     http_port,
     url,
+    pid: child.pid,
     async stop() {
       child.kill("SIGTERM");
       const [status] = await ended;
@@ -79,6 +80,34 @@ export async function store(port, from, to, size) {
   socket.destroy();
 }
 
+// A memory cgroup for a process, whose offered memory the kernel can be made to take; null where that can't be had.
+export function reclaimable(pid) {
+  for (const [folder, take] of [["/sys/fs/cgroup/memory", "memory.force_empty"], ["/sys/fs/cgroup", "memory.reclaim"]]) {
+    const group = `${folder}/scoot-page-${pid}`;
+    try {
+      if (!existsSync(`${folder}/cgroup.procs`)) continue;
+      mkdirSync(group);
+      if (existsSync(`${group}/${take}`)) {
+        writeFileSync(`${group}/cgroup.procs`, String(pid));
+        return {
+          take() {
+            try {
+              writeFileSync(`${group}/${take}`, take === "memory.reclaim" ? "1G" : "0");
+            } catch {
+              // Less than asked for was there.
+            }
+          },
+          remove: () => rmdirSync(group),
+        };
+      }
+      rmdirSync(group);
+    } catch {
+      // Not for us.
+    }
+  }
+  return null;
+}
+
 const page_folder = path.join(root, "src/server/page");
 const files = { "/": "index.html", "/uplot.js": "uplot/uPlot.iife.min.js", "/uplot.css": "uplot/uPlot.min.css" };
 const types = { html: "text/html", js: "text/javascript", css: "text/css" };
@@ -91,8 +120,14 @@ export async function start_synthetic(pages) {
     record.set([i % 97 === 0 ? 4 : i % 31 === 0 ? 0 : 3, 0, (i * 37) % 256, 255], 16 * i + 4);
     record.writeUInt16LE(32 + ((i * 7) % 8000), 16 * i + 8);
   }
-  const fields = ["time", "budget", "held", "rss", "item_bytes", "live_bytes", "items", "gets", "hits", "sets", "others", "evictions", "expired", "moved", "pause_us", "pages", "holes", "idle", "connections", "cpu"];
-  const row = (t) => [t, pages * 65536, pages * 60000, pages * 61000, pages * 55000, pages * 58000, 1e6, 5000, 4000, 2000, 10, 5, 6, 1e6, 64, pages, 0, 0, 3, 0.2];
+  const cold = Buffer.alloc(16 * pages);
+  for (let i = 0; i < pages; ++i) {
+    cold.writeUInt32LE(i, 16 * i);
+    cold.set(i % 50 === 0 ? [17, 0, 0, 0] : i % 70 === 0 ? [0, 255, 0, 0] : [16, 0, i % 9 === 0 ? 100 : 250, 250], 16 * i + 4);
+    cold.writeUInt16LE(i % 500, 16 * i + 8);
+  }
+  const fields = ["time", "budget", "held", "rss", "item_bytes", "live_bytes", "items", "gets", "hits", "sets", "others", "evictions", "expired", "moved", "pause_us", "pages", "holes", "idle", "connections", "cpu", "cold_items", "cold_ceiling", "offered", "purged", "cold_hits"];
+  const row = (t) => [t, pages * 65536, pages * 60000, pages * 61000, pages * 55000, pages * 58000, 1e6, 5000, 4000, 2000, 10, 5, 6, 1e6, 64, pages, 0, 0, 3, 0.2, 1e6, pages * 65536, pages * 60000, 0, 10];
   let number = 0;
   const server = http.createServer((request, response) => {
     const at = new URL(request.url, "http://localhost").pathname;
@@ -104,6 +139,9 @@ export async function start_synthetic(pages) {
       event("history", JSON.stringify(Array.from({ length: 600 }, (_, i) => row(now - 600 + i))));
       event("cells", String(pages));
       event("pages", record.toString("base64"));
+      event("cold_cells", String(pages));
+      event("cold", cold.toString("base64"));
+      event("pins", JSON.stringify([["reader", 3, 30000, 1500, 4096]]));
       // Every quarter of a second as many cells as scootd sends at most.
       const timer = setInterval(() => {
         const many = Math.min(8192, pages);

@@ -4,7 +4,7 @@
 import { colour_of, content, heap_map } from "/map.js";
 import { plots } from "/plots.js";
 import { follow, get, set_token } from "/stream.js";
-import { bytes, count, micros, percent } from "/words.js";
+import { bytes, count, fixed, micros, percent } from "/words.js";
 
 const $ = (id) => document.getElementById(id);
 const asked_after_ms = 120;
@@ -14,6 +14,7 @@ let hello = null;
 let kinds = [];
 let sizes = [];
 let quiet = true; // what comes next tells what is, not what changed
+let cold_quiet = true; // the same of the cold tier
 let last = null;
 
 // ---- colours -------------------------------------------------------------------------------------------------------
@@ -31,11 +32,13 @@ function set_colours() {
 set_colours();
 
 const map = new heap_map($("map"), $("map-mark"), $("map-box"), show_page);
+const cold_map = new heap_map($("cold-map"), $("cold-mark"), $("cold-box"), show_chunk, 170);
 const series = new plots($("plots"));
 
 function recolour() {
   set_colours();
   map.draw_all();
+  cold_map.draw_all();
   series.build();
   draw_legend();
   draw_sizes();
@@ -71,28 +74,53 @@ function words_for(i) {
   return page.content === content.large ? `${page.size} large ${kind}s` : `${kind} of ${page.size} pages`;
 }
 
-function show_page(i) {
+// Nothing is asked about any more. True if there is a cell, of this map and of no other.
+function chosen(i, other) {
+  if (i >= 0) other.choose(-1);
   clearTimeout(question);
   $("page-strip").hidden = true;
-  if (i < 0) {
-    $("page-text").textContent = "Point at a cell, or choose one with the arrow keys, to see what is in it.";
-    facts([]);
-    return;
-  }
+  if (i >= 0) return true;
+  $("page-text").textContent = "Point at a cell, or choose one with the arrow keys, to see what is in it.";
+  facts([]);
+  return false;
+}
+
+function show_page(i) {
+  if (!chosen(i, cold_map)) return;
   const page = map.page(i);
   $("page-text").textContent = `Page ${i.toLocaleString("en")}: ${words_for(i)}`;
   const rows = [["in use", percent(page.live / 255, 0)], ["resident", percent(page.resident / 255, 0)]];
   if (page.pins !== 0) rows.push(["pinned", String(page.pins)]);
   facts(page.content <= content.idle ? [["resident", page.content === content.idle ? "yes" : "no"]] : rows);
-  if (page.content > content.used) question = setTimeout(() => ask_about(i), asked_after_ms);
+  if (page.content > content.used) question = setTimeout(() => ask_about(map, i, "/page.json", tell_about), asked_after_ms);
 }
 
-async function ask_about(i) {
+const chunk_states = { [content.offered]: "offered to the kernel", [content.purged]: "taken by the kernel" };
+
+function show_chunk(i) {
+  if (!chosen(i, map)) return;
+  const chunk = cold_map.page(i);
+  const part = chunk.content === content.offered && chunk.live < chunk.resident ? ", part of it purged" : "";
+  const items = chunk.content === content.offered ? `, ${chunk.size.toLocaleString("en")} items` : "";
+  $("page-text").textContent = `Chunk ${i.toLocaleString("en")}: ${chunk_states[chunk.content] ?? "unused"}${items}${part}`;
+  facts(chunk.content === content.offered ? [["still there", percent(chunk.live / 255, 0)], ["filled", percent(chunk.resident / 255, 0)]] : []);
+  if (chunk.content === content.offered) question = setTimeout(() => ask_about(cold_map, i, "/chunk.json", tell_about_chunk), asked_after_ms);
+}
+
+function tell_about_chunk(chunk) {
+  const rows = [["items", chunk.items.toLocaleString("en")], ["filled", bytes(chunk.used_bytes)], ["purged", bytes(chunk.purged_bytes)]];
+  rows.push(["filled since", chunk.age === 1 ? "1 chunk" : `${chunk.age.toLocaleString("en")} chunks`], ["read since offered", chunk.read ? "yes" : "no"], ["heap", String(chunk.heap)]);
+  facts(rows);
+  const style = getComputedStyle(document.documentElement);
+  draw_strip(chunk.fill, style.getPropertyValue("--offered"), style.getPropertyValue("--purged"));
+}
+
+async function ask_about(from, i, path, tell_of) {
   try {
-    const answer = await get(`/page.json?number=${i}`);
+    const answer = await get(`${path}?number=${i}`);
     if (!answer.ok) return;
-    const page = await answer.json();
-    if (map.chosen === i) tell_about(page);
+    const found = await answer.json();
+    if (from.chosen === i) tell_of(found);
   } catch {
     // The server is away, which is told elsewhere.
   }
@@ -108,23 +136,23 @@ function tell_about(page) {
   rows.push(["pinned", String(page.pins)], ["moved in", page.moved_in.toLocaleString("en")]);
   rows.push(["moved out", page.moved_out.toLocaleString("en")], ["heap", String(page.heap)], ["address", page.address]);
   facts(rows);
-  draw_strip(page);
+  const seen = map.page(page.number);
+  draw_strip(page.fill, `rgb(${colour_of(seen.content, seen.kind, seen.size)})`, "");
 }
 
-// The 32 parts of the page, each as high as it is full.
-function draw_strip(page) {
+// The parts of a page, each as high as it is full, or of another colour.
+function draw_strip(fill, colour, taken) {
   const strip = $("page-strip");
   const to = strip.getContext("2d");
   const style = getComputedStyle(document.documentElement);
-  const seen = map.page(page.number);
-  const wide = strip.width / 32;
+  const wide = strip.width / fill.length;
   to.clearRect(0, 0, strip.width, strip.height);
-  [...page.fill].forEach((c, i) => {
+  [...fill].forEach((c, i) => {
     to.fillStyle = style.getPropertyValue("--cell");
     to.fillRect(i * wide, 0, wide - 1, strip.height);
     if (c === ".") return;
-    const high = Math.round((strip.height * Number(c)) / 9);
-    to.fillStyle = `rgb(${colour_of(seen.content, seen.kind, seen.size)})`;
+    const high = c === "x" ? strip.height : Math.round((strip.height * Number(c)) / 9);
+    to.fillStyle = c === "x" ? taken : colour;
     to.fillRect(i * wide, strip.height - high, wide - 1, high);
   });
   strip.hidden = false;
@@ -184,6 +212,10 @@ function draw_legend() {
       to.fillRect(8, 1, 5, 5);
     }),
   ];
+  if (!$("cold").hidden) {
+    entries.push(legend_entry("offered to the kernel", 14, plain(value("--offered"))));
+    entries.push(legend_entry("purged", 14, plain(`color-mix(in srgb, ${value("--purged")} 75%, ${value("--panel")})`)));
+  }
   $("legend").replaceChildren(...entries);
 }
 
@@ -247,24 +279,47 @@ function tell(s) {
   $("pause").textContent = s.pause_us > 0 ? `pauses below ${micros(s.pause_us)}` : "no pause";
 }
 
-// What the kernel may take is no part of the heap's pages: it is told below the map.
+// What the kernel may take is no part of the heap's pages: it is drawn below them.
 function tell_cold(s) {
+  const was_hidden = $("cold").hidden;
   $("cold").hidden = typeof s.offered !== "number";
+  if (was_hidden !== $("cold").hidden) draw_legend();
   if ($("cold").hidden) return;
-  $("cold").textContent = `Cold tier: ${count(s.cold_items)} items in ${bytes(s.offered)} offered to the kernel, of ${bytes(s.cold_ceiling)} at most; ${bytes(s.purged)} purged and ${count(s.cold_hits)} hits a second`;
+  $("cold-text").textContent = `${count(s.cold_items)} items in ${bytes(s.offered)} offered to the kernel, of ${bytes(s.cold_ceiling)} at most; ${bytes(s.purged)} purged and ${count(s.cold_hits)} hits a second`;
+}
+
+// Who pins what: in a line each.
+function tell_pins(holders) {
+  $("pins").hidden = holders.length === 0;
+  $("pins").replaceChildren(
+    ...holders.map(([holder, blocks, size, age_ms, stranded]) => {
+      const line = document.createElement("p");
+      line.textContent = `Pinned by ${holder || "somebody"}: ${count(blocks)} block${blocks === 1 ? "" : "s"}, ${bytes(size)}, for up to ${fixed(age_ms / 1000, 2)} s; ${bytes(stranded)} stranded`;
+      return line;
+    }),
+  );
 }
 
 function handle(name, data) {
-  if (name === "pages") {
-    map.take(Uint8Array.from(atob(data), (c) => c.charCodeAt(0)), quiet);
-    quiet = false;
+  if (name === "pages" || name === "cold") {
+    const records = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
+    if (name === "pages") {
+      map.take(records, quiet);
+      quiet = false;
+    } else {
+      cold_map.take(records, cold_quiet);
+      cold_quiet = false;
+    }
     return;
   }
   const value = JSON.parse(data);
   if (name === "hello") {
     hello = value;
     quiet = true;
+    cold_quiet = true;
     map.clear();
+    cold_map.clear();
+    tell_pins([]);
     $("version").textContent = hello.version;
     $("map-note").textContent = `Every cell is a page of ${bytes(hello.page_bytes)}: its height is how much is in use, its colour the size of the blocks.`;
   } else if (name === "history") {
@@ -272,6 +327,10 @@ function handle(name, data) {
     if (series.samples.length !== 0) tell(series.samples[series.samples.length - 1]);
   } else if (name === "cells") {
     map.grow(Math.max(value, last === null ? 0 : Math.ceil(last.budget / hello.page_bytes)));
+  } else if (name === "cold_cells") {
+    cold_map.grow(value);
+  } else if (name === "pins") {
+    tell_pins(value);
   } else if (name === "sample") {
     const sample = sample_of(value);
     tell(sample);

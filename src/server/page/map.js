@@ -4,6 +4,8 @@
 // page, its height how much of the page is in use, paler above that what is resident in vain; blocks that move in or out make
 // it flash. Only what changed is drawn again, so 100,000 pages are as cheap as 1,000.
 //
+// Chunks of the cold tier are drawn by a map of their own: what is offered to the kernel, and what it took of that.
+//
 //     record of the stream, 16 bytes: number u32 | content u8, kind u8, live u8, resident u8 | size u16, pins u16,
 //     arrivals u16, departures u16 (both of these wrap)
 
@@ -54,8 +56,9 @@ function rgb_of(name) {
 }
 
 export class heap_map {
-  // on_choose(number) when a page is pointed at or chosen by key; -1 when none is.
-  constructor(canvas, mark, box, on_choose) {
+  // on_choose(number) when a page is pointed at or chosen by key; -1 when none is. No higher than `highest` CSS pixels.
+  constructor(canvas, mark, box, on_choose, highest = 460) {
+    this.highest = highest;
     this.canvas = canvas;
     this.mark = mark;
     this.box = box;
@@ -115,7 +118,7 @@ export class heap_map {
       const what = view.getUint8(at + 4);
       if (!quiet) {
         const was = this.content[i];
-        const into = what > content.used && arrivals !== this.arrivals[i];
+        const into = what > content.used && what !== content.purged && arrivals !== this.arrivals[i];
         const out = was > content.used && (what <= content.idle || departures !== this.departures[i]);
         if (into || out) this.flashing.set(i, [now, into, out]);
       }
@@ -142,7 +145,7 @@ export class heap_map {
   lay_out() {
     const width = this.box.clientWidth;
     if (width === 0 || this.count === 0) return;
-    const height = Math.max(180, Math.min(window.innerHeight * 0.48, 460));
+    const height = Math.min(this.highest, Math.max(180, window.innerHeight * 0.48));
     this.scale = window.devicePixelRatio || 1;
     const room = Math.floor(width * this.scale);
     let cell = Math.floor(Math.min(cell_most * this.scale, Math.sqrt((room * height * this.scale) / this.count)));
@@ -182,6 +185,10 @@ export class heap_map {
     this.flash_out = numbers("--flash-out");
     this.mark_rgb = rgb_of("--mark");
     this.mark_colour = css(this.mark_rgb);
+    this.offered = rgb_of("--offered");
+    this.purged = rgb_of("--purged");
+    // Of a chunk: what is there, what was taken of it, and nothing.
+    this.chunk = { live: css(this.offered), waste: css(mixed(this.panel, this.purged, 0.75)), rest: css(this.cell_colour) };
   }
 
   // After a change of colours.
@@ -219,7 +226,12 @@ export class heap_map {
     const what = this.content[i];
     let colour = this.cell_colour;
     if (what === content.idle) colour = this.idle_colour;
-    if (what > content.idle) colour = mixed(this.cell_colour, this.pair(i).full, 0.2 + (0.8 * this.live[i]) / 255);
+    if (what === content.purged) colour = mixed(this.cell_colour, this.purged, 0.5);
+    if (what === content.offered) {
+      colour = mixed(this.cell_colour, this.offered, 0.15 + (0.85 * this.live[i]) / 255);
+      colour = mixed(colour, this.purged, (0.8 * (this.resident[i] - this.live[i])) / 255);
+    }
+    if (what > content.idle && what < content.offered) colour = mixed(this.cell_colour, this.pair(i).full, 0.2 + (0.8 * this.live[i]) / 255);
     if (this.pins[i] !== 0) colour = mixed(colour, this.mark_rgb, 0.5);
     const flash = this.flash_of(i);
     if (flash !== null) colour = mixed(colour, flash.colour, flash.part);
@@ -251,7 +263,7 @@ export class heap_map {
       to.fillStyle = css(what === content.idle ? this.idle_colour : this.cell_colour);
       to.fillRect(x, y, side, side);
     } else {
-      const pair = this.pair(i);
+      const pair = what >= content.offered ? this.chunk : this.pair(i);
       const live = Math.round((side * this.live[i]) / 255);
       const resident = Math.max(live, Math.round((side * this.resident[i]) / 255));
       to.fillStyle = pair.rest;
@@ -260,6 +272,12 @@ export class heap_map {
       to.fillRect(x, y + side - resident, side, resident - live);
       to.fillStyle = pair.live;
       to.fillRect(x, y + side - live, side, live);
+    }
+    if (what === content.purged) {
+      const line = Math.max(1, Math.round(side / 8));
+      to.strokeStyle = this.chunk.waste;
+      to.lineWidth = line;
+      to.strokeRect(x + line / 2, y + line / 2, side - line, side - line);
     }
     if (this.pins[i] !== 0) {
       const dot = Math.max(2, Math.round(side / 4));
