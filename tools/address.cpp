@@ -12,6 +12,7 @@
 #include <cerrno>
 #include <charconv>
 #include <cstring>
+#include <fstream>
 #include <memory>
 #include <utility>
 
@@ -107,24 +108,65 @@ bool parse_address(std::string_view text, std::uint16_t default_port, address& o
 
 connection::~connection() { close(); }
 
-connection::connection(connection&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+connection::connection(connection&& other) noexcept : fd_(std::exchange(other.fd_, -1)), tls_(std::move(other.tls_)) {}
 
 connection& connection::operator=(connection&& other) noexcept {
   if (this != &other) {
     close();
     fd_ = std::exchange(other.fd_, -1);
+    tls_ = std::move(other.tls_);
   }
   return *this;
 }
 
 void connection::close() noexcept {
+  tls_.reset();
   if (fd_ >= 0) ::close(fd_);
   fd_ = -1;
 }
 
-bool connection::open(const address& to, std::chrono::milliseconds timeout, std::string& error) {
+bool connection::open(const address& to, const access_options& access, std::chrono::milliseconds timeout,
+                      std::string& error) {
   close();
   const auto deadline = clock::now() + timeout;
+  if (!reach(to, deadline, error)) return false;
+  if (access.tls) {
+    tls_ = tls_session::create(fd_, to.host, access, deadline, error);
+    if (tls_ == nullptr) return close(), error = to.text() + ": " + error, false;
+  }
+  if (access.auth_file.empty() || log_in(access.auth_file, timeout, error)) return true;
+  close();
+  return false;
+}
+
+// As memcached does it over text: a set whose value is name and password.
+bool connection::log_in(const std::string& file, std::chrono::milliseconds timeout, std::string& error) {
+  std::ifstream from(file);
+  std::string line;
+  if (!from || !std::getline(from, line)) return error = file + ": cannot be read, or is empty", false;
+  if (!line.empty() && line.back() == '\r') line.pop_back();
+  const std::size_t colon = line.find(':');
+  if (colon == 0 || colon == std::string::npos) return error = file + ": its first line is not name:password", false;
+  line[colon] = ' ';
+  std::string answer;
+  if (!send("set auth 0 0 " + std::to_string(line.size()) + "\r\n" + line + "\r\n", timeout, error)) return false;
+  while (answer.find('\n') == std::string::npos) {
+    if (!receive(answer, timeout, error)) return false;
+  }
+  if (answer == "STORED\r\n") return true;
+  error = "the server does not take the name and password of " + file;
+  return false;
+}
+
+ssize_t connection::write_some(const void* from, std::size_t bytes) noexcept {
+  return tls_ == nullptr ? ::send(fd_, from, bytes, MSG_NOSIGNAL) : tls_->write(from, bytes);
+}
+
+ssize_t connection::read_some(void* to, std::size_t bytes) noexcept {
+  return tls_ == nullptr ? recv(fd_, to, bytes, 0) : tls_->read(to, bytes);
+}
+
+bool connection::reach(const address& to, clock::time_point deadline, std::string& error) {
   if (!to.path.empty()) {
     sockaddr_un local{};
     local.sun_family = AF_UNIX;
@@ -151,7 +193,7 @@ bool connection::open(const address& to, std::chrono::milliseconds timeout, std:
 bool connection::send(std::string_view bytes, std::chrono::milliseconds timeout, std::string& error) {
   const auto deadline = clock::now() + timeout;
   while (!bytes.empty()) {
-    const ssize_t n = ::send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+    const ssize_t n = write_some(bytes.data(), bytes.size());
     if (n > 0) {
       bytes.remove_prefix(static_cast<std::size_t>(n));
     } else if (errno == EAGAIN) {
@@ -167,7 +209,7 @@ bool connection::receive(std::string& out, std::chrono::milliseconds timeout, st
   const auto deadline = clock::now() + timeout;
   char buffer[16384];
   for (;;) {
-    const ssize_t n = recv(fd_, buffer, sizeof buffer, 0);
+    const ssize_t n = read_some(buffer, sizeof buffer);
     if (n > 0) return out.append(buffer, static_cast<std::size_t>(n)), true;
     if (n == 0) return error = "the server closed the connection", false;
     if (errno == EAGAIN) {

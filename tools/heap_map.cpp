@@ -21,6 +21,7 @@ namespace {
 using nlohmann::json;
 
 constexpr std::size_t fill_characters = 32;
+constexpr std::size_t chunk_fill_characters = 64;
 constexpr std::uint16_t http_port = 11280;
 constexpr int http_timeout_ms = 10'000;
 
@@ -81,6 +82,34 @@ bool parse_page(const json& one, const json& shelves, heap_map& out, std::string
   }
   if (page.kind != heap_map::no_kind && page.kind >= out.kinds.size()) page.kind = heap_map::no_kind;
   out.pages.push_back(std::move(page));
+  return true;
+}
+
+// The cold tier, which most snapshots lack.
+bool parse_cold(const json& all, heap_map& out, std::string& error) {
+  const auto cold = all.find("cold");
+  if (cold == all.end()) return true;
+  if (!cold->is_object() || !is_list(*cold, "chunks")) return error = "its cold tier has no list of chunks", false;
+  out.chunk_bytes = number(*cold, "chunk_bytes");
+  if ((*cold)["chunks"].size() > map_pages_max) return error = "has more than 1000000 chunks", false;
+  for (const json& one : (*cold)["chunks"]) {
+    heap_map::chunk chunk;
+    chunk.state = text(one, "state");
+    chunk.heap = number(one, "heap");
+    chunk.used_bytes = number(one, "used_bytes");
+    chunk.purged_bytes = number(one, "purged_bytes");
+    chunk.items = number(one, "items");
+    chunk.fill = text(one, "fill");
+    const std::string place = "chunk " + std::to_string(out.chunks.size()) + ": ";
+    if (chunk.used_bytes > out.chunk_bytes || chunk.purged_bytes > chunk.used_bytes) {
+      return error = place + "more of it is used or purged than there is", false;
+    }
+    if (!chunk.fill.empty() &&
+        (chunk.fill.size() != chunk_fill_characters || chunk.fill.find_first_not_of(".x9") != std::string::npos)) {
+      return error = place + "its fill is not 64 of the characters '.', 'x' and '9'", false;
+    }
+    out.chunks.push_back(std::move(chunk));
+  }
   return true;
 }
 
@@ -192,7 +221,7 @@ bool parse_heap_map(std::string_view given, heap_map& out, std::string& error) {
   for (const json& page : all["pages"]) {
     if (!parse_page(page, all["shelves"], out, error)) return false;
   }
-  return true;
+  return parse_cold(all, out, error);
 }
 
 int run_map(const map_options& options) {

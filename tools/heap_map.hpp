@@ -35,11 +35,20 @@ struct heap_map {
   };
   static constexpr std::size_t no_kind = ~std::size_t{0};
 
+  // Of the cold tier of a cache.
+  struct chunk {
+    std::string state;  // as the snapshot says: "offered", "partly_purged", "purged", "free"
+    std::uint64_t heap = 0, used_bytes = 0, purged_bytes = 0, items = 0;
+    std::string fill;  // 64 characters, or empty where it is not known
+  };
+
   std::uint64_t page_bytes = 0;
   std::uint64_t budget_bytes = 0, held_bytes = 0, live_bytes = 0, hole_bytes = 0, pinned_blocks = 0;
   std::vector<std::string> kinds;  // names, by index
   std::vector<page> pages;
   std::uint64_t pages_left_out = 0;
+  std::uint64_t chunk_bytes = 0;
+  std::vector<chunk> chunks;
 };
 
 // False, with the reason, if the text is no snapshot.

@@ -5,6 +5,7 @@
 //     shelves, by slot size     |####.|####.|###. |        a cell: 32 columns, as dark as they are full
 //     large space               |#.##.|
 //     blocks of their own       |#####|#####|
+//     the cold tier's chunks    |##xx.|#####|               what the kernel took in a colour of its own
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -25,7 +26,7 @@ constexpr std::size_t drawn = width - 2 * margin;
 constexpr const char* style = R"(<style>
 text{font:12px system-ui,sans-serif;fill:#222}.h{font-size:16px;font-weight:600}.s{fill:#666}
 .bg{fill:#fff}.e{fill:#e8e8e8}.n{fill:none;stroke:#ccc;stroke-width:.5}.p{fill:none;stroke:#d00;stroke-width:1}
-.k0{fill:#0072b2}.k1{fill:#d55e00}.k2{fill:#009e73}.k3{fill:#cc79a7}.k4{fill:#b58900}.k5{fill:#56b4e9}.k6{fill:#7b5ea7}.k7{fill:#8c564b}.kx{fill:#777}
+.k0{fill:#0072b2}.k1{fill:#d55e00}.k2{fill:#009e73}.k3{fill:#cc79a7}.k4{fill:#b58900}.k5{fill:#56b4e9}.k6{fill:#7b5ea7}.k7{fill:#8c564b}.kx{fill:#777}.o{fill:#2a9d8f}.x{fill:#d6146e}
 @media(prefers-color-scheme:dark){text{fill:#ddd}.s{fill:#999}.bg{fill:#16181c}.e{fill:#2c3036}.n{stroke:#444}.p{stroke:#f66}}
 </style>
 )";
@@ -84,6 +85,7 @@ class drawing {
     y_ = 4 * line;
     draw_legend();
     draw_pages();
+    draw_chunks();
     char head[160];
     std::snprintf(head, sizeof head,
                   "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %zu %zu\" role=\"img\" aria-label=\"", width,
@@ -133,6 +135,10 @@ class drawing {
     entry("e", "nothing live");
     entry("n", "not resident");
     entry("p", "pinned blocks");
+    if (!map_.chunks.empty()) {
+      entry("o", "offered to the kernel");
+      entry("x", "purged");
+    }
     y_ += line + 6;
   }
 
@@ -194,6 +200,44 @@ class drawing {
     }
     if (page.pins > 0) box("p", x, y, w, h);
     out_ += "</g>\n";
+  }
+
+  void draw_chunks() {
+    if (map_.chunks.empty()) return;
+    const bool detailed = map_.chunks.size() <= detailed_pages_max;
+    const std::size_t w = detailed ? 32 : 6, h = detailed ? 12 : 6, gap = detailed ? 2 : 1, per_row = drawn / (w + gap);
+    y_ += line;
+    write(joined("cold tier: ", map_.chunks.size(), " chunks of ", bytes(map_.chunk_bytes)), margin, y_, "");
+    y_ += 6;
+    for (std::size_t n = 0; n < map_.chunks.size(); ++n) {
+      const heap_map::chunk& chunk = map_.chunks[n];
+      const std::size_t x = margin + n % per_row * (w + gap), y = y_ + n / per_row * (h + gap);
+      append(out_, "<g><title>chunk ", n, ": ", escaped(chunk.state), ", ", chunk.items, " items, ",
+             bytes(chunk.used_bytes), " filled, ", bytes(chunk.purged_bytes), " purged</title>");
+      box("n", x, y, w, h);
+      if (chunk.state == "purged") {
+        box("x", x, y, w, h, 4);
+      } else if (map_.chunk_bytes != 0) {
+        // Two characters to a column.
+        const auto part = [&](std::uint64_t of) { return static_cast<std::size_t>(of * w / map_.chunk_bytes); };
+        if (!detailed || chunk.fill.empty()) {
+          const std::size_t there = part(chunk.used_bytes - chunk.purged_bytes);
+          if (there > 0) box("o", x, y, there, h);
+          if (part(chunk.purged_bytes) > 0) box("x", x + there, y, part(chunk.purged_bytes), h);
+        }
+        for (std::size_t at = 0; detailed && at < chunk.fill.size();) {
+          const auto kind_at = [&](std::size_t i) {
+            return chunk.fill[i] == 'x' || chunk.fill[i + 1] == 'x' ? 'x' : chunk.fill[i];
+          };
+          std::size_t end = at;
+          while (end < chunk.fill.size() && kind_at(end) == kind_at(at)) end += 2;
+          if (kind_at(at) != '.') box(kind_at(at) == 'x' ? "x" : "o", x + at / 2, y, (end - at) / 2, h);
+          at = end;
+        }
+      }
+      out_ += "</g>\n";
+    }
+    y_ += ((map_.chunks.size() - 1) / per_row + 1) * (h + gap);
   }
 
   // 1 to 9 as tenths of opacity, 10 for full.

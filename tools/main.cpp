@@ -13,12 +13,28 @@
 
 namespace {
 
+void add_access_options(CLI::App& app, tools::access_options& o) {
+  CLI::Option* const tls = app.add_flag("--tls", o.tls, "speak TLS");
+  app.add_option("--cafile", o.ca_file,
+                 "who may have signed the server's certificate, rather than whom the system trusts")
+      ->needs(tls)
+      ->type_name("FILE");
+  CLI::Option* const cert = app.add_option("--cert", o.cert_file, "a certificate of our own, for servers that want one")
+                                ->needs(tls)
+                                ->type_name("FILE");
+  app.add_option("--key", o.key_file, "its key, if that is in a file of its own")->needs(cert)->type_name("FILE");
+  app.add_flag("!--no-verify", o.verify, "take any certificate of the server")->needs(tls);
+  app.add_option("--auth-file", o.auth_file, "whose first line is name:password, for servers with -Y")
+      ->type_name("FILE");
+}
+
 void add_top_options(CLI::App& app, tools::top_options& o) {
   app.add_option("ADDRESS", o.address, "the server: HOST, PORT, HOST:PORT or the path of a unix socket")
       ->capture_default_str();
   app.add_option("-i,--interval", o.interval_s, "seconds between two looks")
       ->capture_default_str()
       ->check(CLI::Range(0.1, 3600.0));
+  add_access_options(app, o.access);
   app.add_flag("-1,--once", o.once, "look for one interval, print that and end");
   app.add_flag("-j,--json", o.json, "an object of JSON for every look, in one line unless --once");
   app.add_flag("--no-sizes", o.no_sizes, "do not ask for the sizes of items, for which the server walks over them");
@@ -39,6 +55,7 @@ void add_replay_options(CLI::App& app, tools::replay_options& o) {
   using format = tools::trace_format;
   app.add_option("TRACE", o.file, "the file to replay")->required();
   app.add_option("ADDRESS", o.address, "the server: HOST, PORT, HOST:PORT or the path of a unix socket")->required();
+  add_access_options(app, o.access);
   app.add_option("-f,--format", o.reading.format, "auto, oracle (libCacheSim's oracleGeneral), csv or twitter")
       ->transform(CLI::CheckedTransformer(std::map<std::string, format>{{"auto", format::automatic},
                                                                         {"oracle", format::oracle},

@@ -12,6 +12,7 @@
 
 #include "tools/histogram.hpp"
 #include "tools/request_trace.hpp"
+#include "tools/tls_session.hpp"
 
 namespace tools {
 
@@ -22,6 +23,7 @@ inline constexpr std::size_t replay_prefix_max = 100;
 struct replay_options {
   std::string file;
   std::string address;
+  access_options access;
   request_trace_options reading;
   unsigned connections = 4;
   unsigned depth = 8;                         // requests in flight on a connection

@@ -55,7 +55,7 @@ replay_client::replay_client(const request_trace& trace, const replay_options& o
 bool replay_client::connect(const address& to, std::string& error) {
   const auto timeout = std::chrono::seconds(options_.timeout_s);
   for (lane& l : lanes_) {
-    if (!l.socket.open(to, timeout, error)) return false;
+    if (!l.socket.open(to, options_.access, timeout, error)) return false;
   }
   return true;
 }
@@ -143,7 +143,7 @@ bool replay_client::flush(lane& l, std::string& error) {
     for (; l.unstamped > 0; --l.unstamped) l.flights[l.flights.size() - l.unstamped].sent_ns = now;
   }
   while (l.sent < l.out.size()) {
-    const ssize_t n = ::send(l.socket.fd(), l.out.data() + l.sent, l.out.size() - l.sent, MSG_NOSIGNAL);
+    const ssize_t n = l.socket.write_some(l.out.data() + l.sent, l.out.size() - l.sent);
     if (n < 0 && errno == EAGAIN) return true;
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) return error = std::string("lost the connection: ") + std::strerror(errno), false;
@@ -158,7 +158,7 @@ bool replay_client::flush(lane& l, std::string& error) {
 bool replay_client::receive(lane& l, std::string& error) {
   char buffer[65536];
   for (;;) {
-    const ssize_t n = recv(l.socket.fd(), buffer, sizeof buffer, 0);
+    const ssize_t n = l.socket.read_some(buffer, sizeof buffer);
     if (n < 0 && errno == EAGAIN) return true;
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) return error = std::string("lost the connection: ") + std::strerror(errno), false;
@@ -170,7 +170,7 @@ bool replay_client::receive(lane& l, std::string& error) {
     got.remove_prefix(skipped);
     l.in += got;
     if (!parse(l, error)) return false;
-    if (static_cast<std::size_t>(n) < sizeof buffer) return true;
+    if (static_cast<std::size_t>(n) < sizeof buffer && !l.socket.pending()) return true;
   }
 }
 

@@ -112,7 +112,7 @@ bool pause(const terminal& screen, clock::time_point until) {
 class viewer {
  public:
   explicit viewer(const top_options& options, address to)
-      : options_(options), where_(to.text()), client_(std::move(to)) {}
+      : options_(options), where_(to.text()), client_(std::move(to), options.access) {}
 
   // Takes a sample and makes a view of it and the one before. False, with the reason.
   bool look(std::string& error) {

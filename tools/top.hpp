@@ -7,10 +7,13 @@
 
 #include <string>
 
+#include "tools/tls_session.hpp"
+
 namespace tools {
 
 struct top_options {
   std::string address = "127.0.0.1:11211";
+  access_options access;
   double interval_s = 1;
   bool once = false;
   bool json = false;

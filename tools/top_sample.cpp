@@ -46,7 +46,7 @@ bool stats_client::ask(std::string_view group, std::map<std::string, std::string
     at = end + 2;
     if (line == "END" || line == "RESET" || line == "ERROR") return true;
     if (line.substr(0, 12) == "CLIENT_ERROR" && line.find("unauthenticated") != std::string_view::npos) {
-      return error = "the server asks for a name and a password, which scoot top cannot give", false;
+      return error = "the server asks for a name and a password (--auth-file)", false;
     }
     if (line.find("_ERROR") != std::string_view::npos) return true;
     const std::size_t space = line.find(' ', 5);
@@ -59,7 +59,7 @@ bool stats_client::ask(std::string_view group, std::map<std::string, std::string
 
 bool stats_client::take(server_sample& out, std::string& error) {
   out = {};
-  if (!connection_.is_open() && !connection_.open(to_, answer_timeout, error)) return false;
+  if (!connection_.is_open() && !connection_.open(to_, access_, answer_timeout, error)) return false;
   for (const std::string_view group : {"", "heap", "moves"}) {
     std::map<std::string, std::string> texts;
     if (!ask(group, texts, error)) {
@@ -83,7 +83,7 @@ bool stats_client::take(server_sample& out, std::string& error) {
 bool stats_client::take_sizes(std::vector<size_class>& out, std::string& error) {
   out.clear();
   std::map<std::string, std::string> texts;
-  if (!connection_.is_open() && !connection_.open(to_, answer_timeout, error)) return false;
+  if (!connection_.is_open() && !connection_.open(to_, access_, answer_timeout, error)) return false;
   if (!ask("sizes", texts, error)) return connection_.close(), false;
   std::map<std::uint64_t, std::uint64_t> classes;
   for (const auto& [name, text] : texts) {

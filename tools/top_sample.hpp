@@ -35,7 +35,7 @@ struct size_class {
 
 class stats_client {
  public:
-  explicit stats_client(address to) : to_(std::move(to)) {}
+  stats_client(address to, access_options access) : to_(std::move(to)), access_(std::move(access)) {}
 
   // Takes a sample, connecting first where there is no connection. False, with the reason; then it begins anew.
   [[nodiscard]] bool take(server_sample& out, std::string& error);
@@ -47,6 +47,7 @@ class stats_client {
   bool ask(std::string_view group, std::map<std::string, std::string>& out, std::string& error);
 
   address to_;
+  access_options access_;
   connection connection_;
   std::string input_;
 };

@@ -22,6 +22,7 @@ import unittest
 import xml.etree.ElementTree
 
 import harness
+import test_tls
 
 SAMPLES = os.path.join(harness.ROOT, "bench", "samples")
 BLOCKS = os.path.join(SAMPLES, "blocks.oracleGeneral.bin")
@@ -291,6 +292,89 @@ def expected_of_twitter(path):
 def objects_of_oracle(path):
     with open(path, "rb") as file:
         return [struct.unpack_from("<Q", record, 4)[0] for record in iter(lambda: file.read(24), b"")]
+
+
+class Guarded(ToolTest):
+    """Servers that want TLS, a certificate, a name and a password."""
+
+    def setUp(self):
+        super().setUp()
+        harness.skip_unless(not harness.is_reference(), "Debian's memcached is built without TLS")
+        harness.need_client(shutil.which("openssl"), "openssl is not on PATH")
+        holder = tempfile.TemporaryDirectory()
+        self.addCleanup(holder.cleanup)
+        self.folder = holder.name
+        os.chmod(self.folder, 0o755)
+
+    def file(self, name, text):
+        path = os.path.join(self.folder, name)
+        with open(path, "w", encoding="ascii") as file:
+            file.write(text)
+        os.chmod(path, 0o644)
+        return path
+
+    def certificate(self, name):
+        certificate, key = test_tls.make_certificate(self.folder, name)
+        os.chmod(key, 0o644)
+        return certificate, key
+
+    def tls_server(self, identity, *options, extended="", trusted=None):
+        certificate, key = identity
+        context = test_tls.client_context(certificate, trusted)
+        return self.server("-m", 1024, "-Z", "-o", f"ssl_chain_cert={certificate},ssl_key={key}{extended}", *options, tls=context)
+
+    def look(self, server, *options, status=0):
+        return scoot("top", f"127.0.0.1:{server.port}", "--once", "--json", "-i", 0.1, *options, status=status)
+
+    def test_top_and_replay_speak_tls(self):
+        identity = self.certificate("first")
+        server = self.tls_server(identity)
+        self.assertEqual(json.loads(self.look(server, "--tls", "--cafile", identity[0]).stdout)["items"], 0)
+        objects = objects_of_oracle(BLOCKS)
+        for depth in (1, 64):
+            replayed = scoot("replay", BLOCKS, server.port, "--json", "--quiet", "-c", 3, "-d", depth, "--prefix", f"{depth}:", "--tls", "--cafile", identity[0])
+            result = json.loads(replayed.stdout)
+            self.assertEqual((result["gets"], result["hits"]), (len(objects), len(objects) - len(set(objects))))
+        self.assertGreater(json.loads(self.look(server, "--tls", "--no-verify").stdout)["items"], 0)
+
+    def test_whom_the_server_is_not_is_told(self):
+        identity, other = self.certificate("first"), self.certificate("other")
+        server = self.tls_server(identity)
+        for options, word in (
+            (("--tls",), "certificate"), (("--tls", "--cafile", other[0]), "certificate"), (("--tls", "--cafile", "/nowhere"), "--cafile"),
+            (("--tls", "--cafile", other[1]), "--cafile"), ((), "")):
+            self.assertIn(word, self.look(server, *options, status=1).stderr, options)
+        # The certificate is of 127.0.0.1 and of no name.
+        run = scoot("top", f"localhost:{server.port}", "--once", "--tls", "--cafile", identity[0], status=1)
+        self.assertIn("certificate", run.stderr)
+        plain = self.server()
+        self.assertIn("TLS", self.look(plain, "--tls", "--no-verify", status=1).stderr)
+        self.assertNotEqual(subprocess.run([scoot_path(), "top", "--cafile", identity[0]], capture_output=True, timeout=30).returncode, 0)
+
+    def test_a_server_that_asks_for_a_certificate_gets_one(self):
+        identity, mine, other = self.certificate("first"), self.certificate("mine"), self.certificate("other")
+        server = self.tls_server(identity, extended=f",ssl_ca_cert={mine[0]},ssl_verify_mode=2", trusted=mine)
+        known = ("--tls", "--cafile", identity[0])
+        self.look(server, *known, "--cert", mine[0], "--key", mine[1])
+        both = self.file("both", open(mine[0]).read() + open(mine[1]).read())
+        self.look(server, *known, "--cert", both)
+        self.look(server, *known, status=1)
+        self.look(server, *known, "--cert", other[0], "--key", other[1], status=1)
+        self.assertIn("--key", self.look(server, *known, "--cert", mine[0], "--key", other[1], status=1).stderr)
+
+    def test_a_name_and_a_password_are_given(self):
+        users = self.file("users", "ann:secret-of-ann\nbob:secret\n")
+        server = self.server("-m", 1024, "-Y", users)
+        self.look(server, "--auth-file", users)
+        self.look(server, "--auth-file", self.file("bob", "bob:secret\r\n"))
+        replayed = scoot("replay", BLOCKS, server.port, "--json", "--quiet", "--auth-file", users)
+        self.assertGreater(json.loads(replayed.stdout)["hits"], 0)
+        self.assertIn("--auth-file", self.look(server, status=1).stderr)
+        for text, word in (("bob:wrong\n", "does not take"), ("bob\n", "name:password"), ("", "is empty"), (":x\n", "name:password")):
+            self.assertIn(word, self.look(server, "--auth-file", self.file("bad", text), status=1).stderr, text)
+        identity = self.certificate("first")
+        guarded = self.tls_server(identity, "-Y", users)
+        self.look(guarded, "--tls", "--cafile", identity[0], "--auth-file", users)
 
 
 class Replay(ToolTest):

@@ -98,6 +98,42 @@ TEST(heap_map, many_pages_are_drawn_small) {
   EXPECT_LT(svg.size(), map.pages.size() * 500);
 }
 
+TEST(heap_map, the_cold_tier_is_drawn_beside_the_pages) {
+  auto j = nlohmann::json::parse(snapshot());
+  const std::string parts = std::string(20, '9') + std::string(30, 'x') + std::string(14, '.');
+  j["cold"] = {{"chunk_bytes", 65536},
+               {"chunks",
+                {{{"state", "offered"}, {"used_bytes", 65536}, {"items", 7}, {"fill", std::string(64, '9')}},
+                 {{"state", "partly_purged"}, {"used_bytes", 51200}, {"purged_bytes", 30720}, {"fill", parts}},
+                 {{"state", "purged"}},
+                 {{"state", "free"}}}}};
+  heap_map map;
+  std::string error;
+  ASSERT_TRUE(parse_heap_map(j.dump(), map, error)) << error;
+  ASSERT_EQ(map.chunks.size(), 4U);
+  EXPECT_EQ(map.chunks[1].purged_bytes, 30720U);
+  const std::string svg = svg_of(map, "cold");
+  EXPECT_EQ(count(svg, "<g><title>"), map.pages.size() + 4);
+  EXPECT_NE(svg.find("chunk 0: offered, 7 items"), std::string::npos);
+  EXPECT_EQ(count(svg, "<path class=\"o\""), 3U) << "the legend's, and those of two chunks";
+  EXPECT_EQ(count(svg, "<path class=\"x\""), 3U);
+  while (map.chunks.size() <= detailed_pages_max) map.chunks.push_back(map.chunks[1]);
+  EXPECT_GT(count(svg_of(map, "many"), "<path class=\"x\""), detailed_pages_max / 2);
+
+  const std::pair<const char*, nlohmann::json> wrong[] = {{"/cold", 3},
+                                                          {"/cold/chunks", 3},
+                                                          {"/cold/chunks/0", 3},
+                                                          {"/cold/chunks/0/used_bytes", 65537},
+                                                          {"/cold/chunks/1/purged_bytes", 51201},
+                                                          {"/cold/chunks/0/fill", "9"},
+                                                          {"/cold/chunks/0/fill", parts + "!"}};
+  for (const auto& [where, value] : wrong) {
+    auto changed = j;
+    changed[nlohmann::json::json_pointer(where)] = value;
+    EXPECT_FALSE(parse_heap_map(changed.dump(), map, error)) << where;
+  }
+}
+
 TEST(heap_map, a_snapshot_cut_short_is_refused) {
   const std::string text = snapshot();
   for (std::size_t length = 0; length + 1 < text.size(); length += 1 + length / 20) {
