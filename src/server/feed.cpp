@@ -101,8 +101,7 @@ void add_event(std::string& out, std::string_view name, std::string_view data) {
 
 }  // namespace
 
-feed::feed(const server_state& state, const cache_window& window)
-    : state_(state), window_(window), rows_(kinds_max * rows_a_kind) {}
+feed::feed(const cache_window& window) : window_(window), rows_(kinds_max * rows_a_kind) {}
 
 void feed::start() {
   const cache_stats now = window_.stats();
@@ -127,7 +126,7 @@ void feed::stop() {
 void feed::run() {
   auto sample_at = steady::now();
   auto sweep_at = sample_at;
-  sampler sample(state_, window_);
+  sampler sample(window_);
   for (;;) {
     bool looked_at = false;
     {
@@ -350,9 +349,9 @@ std::string feed::describe_chunk(std::uint64_t number) {
 // ---- viewers -------------------------------------------------------------------------------------------------------
 
 std::string feed::greeting() const {
-  const auto began = std::chrono::system_clock::now() - (steady::now() - state_.started);
+  const auto began = std::chrono::system_clock::now() - (steady::now() - window_.started());
   const cache_stats c = window_.stats();
-  return std::string(R"({"version":")") + SCOOT_VERSION + R"(","began":)" +
+  return std::string(R"({"name":")") + window_.name() + R"(","version":")" + SCOOT_VERSION + R"(","began":)" +
          std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(began.time_since_epoch()).count()) +
          R"(,"page_bytes":)" + std::to_string(page_bytes_) + R"(,"shards":)" + std::to_string(c.shards) +
          R"(,"sweep_ms":)" + std::to_string(sweep_ms) + R"(,"fields":)" + sampler::fields() + "}";

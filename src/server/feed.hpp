@@ -28,7 +28,6 @@
 namespace scoot::server {
 
 class cache_window;
-class server_state;
 
 // Contents of the cold tier's cells, beside page_content's.
 inline constexpr std::uint8_t cell_offered = 16;
@@ -55,7 +54,7 @@ class feed {
   static constexpr std::size_t history_max = 600;  // samples, one a second
   static constexpr std::size_t cells_max = 8192;   // a viewer is sent at a time, after the first time
 
-  feed(const server_state& state, const cache_window& window);
+  explicit feed(const cache_window& window);
   ~feed() { stop(); }
   feed(const feed&) = delete;
   feed& operator=(const feed&) = delete;
@@ -129,7 +128,6 @@ class feed {
   void finish_sweep();
   [[nodiscard]] std::string greeting() const;
 
-  const server_state& state_;
   const cache_window& window_;
   std::size_t page_bytes_ = 0;
   unsigned shards_ = 0;

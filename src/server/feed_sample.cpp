@@ -68,9 +68,8 @@ process_use read_process_use() noexcept {
   return use;
 }
 
-sampler::sampler(const server_state& state, const cache_window& window)
-    : state_(state),
-      window_(window),
+sampler::sampler(const cache_window& window)
+    : window_(window),
       before_(window.stats()),
       cpu_us_before_(read_process_use().cpu_us),
       time_before_(std::chrono::steady_clock::now()) {}
@@ -110,7 +109,7 @@ std::string sampler::take() {
   row.add(std::uint64_t{now.pool.pages});
   row.add(std::uint64_t{now.heap.hole_bytes});
   row.add(std::uint64_t{now.pool.idle_bytes});
-  row.add(state_.connections_now.load(std::memory_order_relaxed));
+  row.add(window_.connections());
   row.add(rate(use.cpu_us, cpu_us_before_) / 1e6);
   row.add(std::uint64_t{now.target_bytes});
   row.add_if(now.follows_pressure, static_cast<double>(now.pressure.deficit_bytes));

@@ -12,18 +12,16 @@
 namespace scoot::server {
 
 class cache_window;
-class server_state;
 
 class sampler {
  public:
-  sampler(const server_state& state, const cache_window& window);
+  explicit sampler(const cache_window& window);
   // What each number is, as a JSON list of names.
   [[nodiscard]] static std::string fields();
   // Rates are over the time since the call before.
   [[nodiscard]] std::string take();
 
  private:
-  const server_state& state_;
   const cache_window& window_;
   cache_stats before_;
   std::uint64_t cpu_us_before_;

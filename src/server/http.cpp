@@ -92,8 +92,8 @@ bool page_number(const char* query, std::uint64_t& number) {
 
 }  // namespace
 
-http_server::http_server(const server_state& state, const cache_window& window, const http_options& options)
-    : state_(state), window_(window), options_(options) {}
+http_server::http_server(const cache_window& window, const http_options& options)
+    : window_(window), options_(options) {}
 
 // civetweb looks whether it is to stop when something happens, or every two seconds: so we make something happen.
 http_server::~http_server() {
@@ -118,7 +118,7 @@ std::string http_server::start() {
     if (std::string error = read_token(options_.token_file, token); !error.empty()) return error;
     authorization_ = "Bearer " + token;
   }
-  feed_ = std::make_unique<feed>(state_, window_);
+  feed_ = std::make_unique<feed>(window_);
   feed_->start();
   const std::string where = options_.host + ":" + options_.port;
   const std::string threads = std::to_string(viewers_max + others_max);
@@ -215,7 +215,7 @@ int http_server::serve(mg_connection* to) {
   if (!names_this_machine(to)) return answer(to, 421, text, "this is served to this machine under its own name only\n");
   if (path == "/healthz") return answer(to, 200, text, "ok\n");
   if (path == "/readyz") {
-    const bool ready = state_.serving.load() && state_.accepting.load();
+    const bool ready = window_.ready();
     return answer(to, ready ? 200 : 503, text, ready ? "ready\n" : "not accepting connections\n");
   }
   if (const http_page* page = find_http_page(path); page != nullptr) return answer(to, 200, page->type, page->body());
@@ -230,7 +230,9 @@ int http_server::serve_data(mg_connection* to, const char* path) {
   if (!allowed(to)) return answer(to, 401, text, "a token is needed: Authorization: Bearer TOKEN\n");
   const bool head = std::strcmp(mg_get_request_info(to)->request_method, "HEAD") == 0;
   if (what == "/metrics") {
-    return answer(to, 200, "text/plain; version=0.0.4; charset=utf-8", write_metrics(state_, window_, viewers_.load()));
+    const server_state* const state = window_.server();
+    if (state == nullptr) return answer(to, 404, text, "there are no metrics here\n");
+    return answer(to, 200, "text/plain; version=0.0.4; charset=utf-8", write_metrics(*state, window_, viewers_.load()));
   }
   if (what == "/page.json" || what == "/chunk.json") {
     std::uint64_t number = 0;
@@ -276,9 +278,9 @@ void http_server::stream_events(mg_connection* to) {
 
 namespace {
 
-std::unique_ptr<http_service> start_service(const server_state& state, const cache_window& window,
-                                            const http_options& options, std::string& error) {
-  auto made = std::make_unique<http_server>(state, window, options);
+std::unique_ptr<http_service> start_service(const cache_window& window, const http_options& options,
+                                            std::string& error) {
+  auto made = std::make_unique<http_server>(window, options);
   error = made->start();
   if (!error.empty()) return nullptr;
   return made;

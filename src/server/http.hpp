@@ -12,7 +12,9 @@
 // Without one and on loopback, requests must name this machine as their host, so that a foreign web page cannot read
 // them through a name that it lets point here.
 //
-// Ownership: refers to the state, which must outlive it. Threads: civetweb's, viewers_max + others_max of them; each
+// A program that is no scootd can show its heap like that, and has no metrics then.
+//
+// Ownership: refers to the window, which must outlive it. Threads: civetweb's, viewers_max + others_max of them; each
 // viewer of /events keeps one. Failure: start() says what is wrong; a peer that is slow or ill-behaved is cut off after
 // request_seconds_max. Cost: beside the sampling (feed.hpp) nothing while nobody asks.
 #pragma once
@@ -39,7 +41,7 @@ class http_server final : public http_service {
   static constexpr unsigned request_seconds_max = 5;  // for a request's header to come, or for a peer to take anything
   static constexpr unsigned header_bytes_max = 8192;
 
-  http_server(const server_state& state, const cache_window& window, const http_options& options);
+  http_server(const cache_window& window, const http_options& options);
   ~http_server() override;  // ends open streams and waits for them
   http_server(const http_server&) = delete;
   http_server& operator=(const http_server&) = delete;
@@ -57,7 +59,6 @@ class http_server final : public http_service {
   [[nodiscard]] bool names_this_machine(const mg_connection* from) const noexcept;
   void stream_events(mg_connection* to);
 
-  const server_state& state_;
   const cache_window& window_;
   const http_options options_;
   std::string authorization_;  // what the header must be; empty: anything

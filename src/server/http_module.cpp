@@ -34,6 +34,13 @@ std::string find_module() {
 class http_module::window final : public cache_window {
  public:
   explicit window(server_state& state) noexcept : state_(state) {}
+  [[nodiscard]] const char* name() const noexcept override { return "scootd"; }
+  [[nodiscard]] std::chrono::steady_clock::time_point started() const noexcept override { return state_.started; }
+  [[nodiscard]] bool ready() const noexcept override { return state_.serving.load() && state_.accepting.load(); }
+  [[nodiscard]] std::uint64_t connections() const noexcept override {
+    return state_.connections_now.load(std::memory_order_relaxed);
+  }
+  [[nodiscard]] const server_state* server() const noexcept override { return &state_; }
   [[nodiscard]] cache_stats stats() const noexcept override { return state_.items.stats(); }
   [[nodiscard]] worker_totals totals() const noexcept override { return state_.totals(); }
   [[nodiscard]] std::size_t list_page_use(std::size_t first, std::span<page_content> room) const noexcept override {
@@ -76,7 +83,7 @@ std::string http_module::load() {
 
 std::unique_ptr<http_service> http_module::start(server_state& state, const http_options& options, std::string& error) {
   window_ = std::make_shared<window>(state);
-  return entry_->start(state, *window_, options, error);
+  return entry_->start(*window_, options, error);
 }
 
 }  // namespace scoot::server

@@ -3,7 +3,7 @@
 // http_module: what is served over HTTP (http.hpp) is an object of its own, scootd-http.so, which a server with --http
 // loads: civetweb, prometheus-cpp and what uses them would else be .4 MiB of resident memory of every server.
 //
-//     scootd ----dlopen----> scootd-http.so: scootd_http_module.start(state, ...) --> http_service
+//     scootd ----dlopen----> scootd-http.so: scootd_http_module.start(window, ...) --> http_service
 //       ^----cache_window----'   civetweb, prometheus-cpp
 //
 // The module is linked with nothing of scootd: of the state it reads the data, and calls what is virtual. Both are of
@@ -12,6 +12,7 @@
 // Ownership: the service must go before the state. Threads: as http.hpp says. Failure: texts that say what is wrong.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -26,9 +27,14 @@ namespace scoot::server {
 
 enum class module_log : unsigned char { debug, warning };
 
-// What the module asks the server to do.
+// What the module sees: the server and its cache, or the heap of any program that lets it be looked at.
 class cache_window {
  public:
+  [[nodiscard]] virtual const char* name() const noexcept = 0;  // of the program, as it may stand in JSON
+  [[nodiscard]] virtual std::chrono::steady_clock::time_point started() const noexcept = 0;
+  [[nodiscard]] virtual bool ready() const noexcept = 0;
+  [[nodiscard]] virtual std::uint64_t connections() const noexcept = 0;
+  [[nodiscard]] virtual const server_state* server() const noexcept = 0;  // for metrics; null: there are none
   [[nodiscard]] virtual cache_stats stats() const noexcept = 0;
   [[nodiscard]] virtual worker_totals totals() const noexcept = 0;
   [[nodiscard]] virtual std::size_t list_page_use(std::size_t first, std::span<page_content> room) const noexcept = 0;
@@ -83,8 +89,7 @@ struct http_module_entry {
   std::size_t layout;  // http_module_layout of the build
   const char* version;
   // Begins to serve; null, with what is wrong.
-  std::unique_ptr<http_service> (*start)(const server_state& state, const cache_window& window,
-                                         const http_options& options, std::string& error);
+  std::unique_ptr<http_service> (*start)(const cache_window& window, const http_options& options, std::string& error);
 };
 
 // Differs between builds that could not understand each other.

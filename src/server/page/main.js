@@ -321,6 +321,7 @@ function handle(name, data) {
     cold_map.clear();
     tell_pins([]);
     $("version").textContent = hello.version;
+    document.title = $("name").textContent = hello.name ?? "scootd";
     $("map-note").textContent = `Every cell is a page of ${bytes(hello.page_bytes)}: its height is how much is in use, its colour the size of the blocks.`;
   } else if (name === "history") {
     series.replace(value.map(sample_of));
