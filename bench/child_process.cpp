@@ -173,10 +173,17 @@ bool server_process::stop() noexcept {
 }
 
 bool role_process::start(const std::vector<std::string>& arguments, const std::function<bool()>& prepare) {
+  program self{"/proc/self/exe", {"scoot-bench", "--child"}, {}};
+  self.arguments.insert(self.arguments.end(), arguments.begin(), arguments.end());
+  for (char** variable = environ; *variable != nullptr; ++variable) self.environment.emplace_back(*variable);
+  return start(self, prepare);
+}
+
+bool role_process::start(const program& what, const std::function<bool()>& prepare) {
   kill_now();
-  std::vector<std::string> argv = {"scoot-bench", "--child"};
-  argv.insert(argv.end(), arguments.begin(), arguments.end());
-  const std::vector<char*> argv_pointers = pointers(argv);
+  program copy = what;
+  const std::vector<char*> argv_pointers = pointers(copy.arguments);
+  const std::vector<char*> environment_pointers = pointers(copy.environment);
   int to[2], from[2];
   if (pipe2(to, O_CLOEXEC) != 0) return false;
   if (pipe2(from, O_CLOEXEC) != 0) {
@@ -190,7 +197,7 @@ bool role_process::start(const std::vector<std::string>& arguments, const std::f
     dup2(to[0], STDIN_FILENO);
     dup2(from[1], STDOUT_FILENO);
     if (prepare && !prepare()) _exit(126);
-    execv("/proc/self/exe", argv_pointers.data());
+    execve(copy.path.c_str(), argv_pointers.data(), environment_pointers.data());
     _exit(127);
   }
   close(to[0]);

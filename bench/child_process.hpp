@@ -53,7 +53,15 @@ class server_process {
   pid_t process_ = -1;
 };
 
-// This program again with --child, in a conversation of lines. Killed and waited for when this goes.
+// A program to run, and all of what it is given.
+struct program {
+  std::string path;
+  std::vector<std::string> arguments;    // the first is its name
+  std::vector<std::string> environment;  // NAME=VALUE
+};
+
+// This program again with --child, or another program, in a conversation of lines. Killed and waited for when this
+// goes.
 class role_process {
  public:
   role_process() = default;
@@ -63,6 +71,7 @@ class role_process {
 
   // `prepare` as for server_process.
   bool start(const std::vector<std::string>& arguments, const std::function<bool()>& prepare = {});
+  bool start(const program& what, const std::function<bool()>& prepare = {});
 
   // Sends a line; false if nobody reads it.
   bool tell(const std::string& line) noexcept;

@@ -62,6 +62,8 @@ std::size_t held_bytes() noexcept {
 
 std::size_t resident_bytes(pid_t process) noexcept { return status_field_bytes(process, "VmRSS"); }
 
+std::size_t address_bytes(pid_t process) noexcept { return status_field_bytes(process, "VmSize"); }
+
 std::size_t resident_bytes_peak(pid_t process) noexcept { return status_field_bytes(process, "VmHWM"); }
 
 unsigned long long process_cpu_ns(pid_t process) noexcept {

@@ -18,6 +18,9 @@ std::size_t held_bytes() noexcept;
 // Resident set of another process in bytes (VmRSS); 0 if it is gone.
 std::size_t resident_bytes(pid_t process) noexcept;
 
+// Address space of another process in bytes (VmSize), which ulimit -v limits; 0 if it is gone.
+std::size_t address_bytes(pid_t process) noexcept;
+
 // Most the resident set of another process ever was (VmHWM); 0 if it is gone.
 std::size_t resident_bytes_peak(pid_t process) noexcept;
 
