@@ -75,9 +75,16 @@ class heap_page final : public scoot::server::cache_window {
   [[nodiscard]] scoot::server::worker_totals totals() const noexcept override { return {}; }
   [[nodiscard]] std::size_t list_page_use(std::size_t first,
                                           std::span<scoot::page_content> room) const noexcept override;
+  // Nothing is pinned, and there is no cold tier.
+  std::size_t list_pins(std::span<scoot::cache_pin> /*room*/) const noexcept override { return 0; }
+  std::size_t list_pin_holders(std::span<scoot::pin_holder> /*room*/) const noexcept override { return 0; }
   void log(scoot::server::module_log level, const std::string& text) const override;
 
  private:
+  [[nodiscard]] std::uint64_t visit_cold_erased(std::uint64_t /*cursor*/, cold_visitor_of_shards /*visit*/,
+                                                void* /*context*/) const noexcept override {
+    return 0;
+  }
   [[nodiscard]] std::uint64_t visit_pages_erased(std::uint64_t cursor, page_visitor_of_shards visit, void* context,
                                                  const scoot::page_visit& how) const noexcept override;
 
