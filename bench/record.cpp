@@ -10,6 +10,8 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
+#include <system_error>
 
 #include "replay_bench.hpp"
 #include "trace.hpp"
@@ -17,13 +19,19 @@
 namespace bench {
 namespace {
 
-// The recorder lies beside this program.
+// The recorder lies beside this program, or where it is installed: SCOOT_RECORDER_FOLDER, seen from this program's.
 std::string recorder_path() {
   char self[PATH_MAX];
   const ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
   if (n <= 0) return {};
   const std::string path(self, static_cast<std::size_t>(n));
-  return path.substr(0, path.rfind('/')) + "/libscoot-record.so";
+  const std::string folder = path.substr(0, path.rfind('/') + 1);
+  std::string beside = folder + "libscoot-record.so";
+  if (access(beside.c_str(), R_OK) == 0) return beside;
+  const std::string installed = folder + SCOOT_RECORDER_FOLDER + "/libscoot-record.so";
+  std::error_code none;
+  const std::string plain = std::filesystem::weakly_canonical(installed, none).string();
+  return none ? installed : plain;
 }
 
 // In the child.

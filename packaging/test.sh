@@ -56,6 +56,7 @@ grep -q '^VERSION' /answer || { cat /scootd.log; die "no answer"; }
 [ "$(ps -o user= -p $server)" = scootd ] || die "it is not the user scootd"
 [ "$(answer 'set a 0 0 1\r\nx\r\n')" = "$(printf 'STORED\r')" ] || die "set"
 scoot-bench --help >/dev/null
+scoot-bench record /trace cat /steps >/dev/null 2>/record.log && grep -q operations /record.log || { cat /record.log; die "scoot-bench record"; }
 scoot --help >/dev/null
 man_pages=$(dpkg -L scootd scoot-tools libscoot-dev | grep -c '/man[13]/') && [ "$man_pages" -gt 3 ] || die "man pages"
 

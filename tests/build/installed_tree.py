@@ -4,7 +4,8 @@
     installed_tree.py packages PREFIX SOURCE    each file below PREFIX is in the list of one package of debian/, and each
                                                 line of the lists names something; build dependencies are all there
     installed_tree.py symbols PREFIX SOURCE     of libscoot.so: its SONAME, that it exports the API only, all of scoot.h,
-                                                and whatever packaging/libscoot1.symbols has
+                                                and what packaging/libscoot1.symbols has, neither less nor more
+    installed_tree.py recorder PREFIX SOURCE    scoot-bench records a program with the recorder that is installed
     installed_tree.py list PREFIX SOURCE        prints that list anew
 """
 
@@ -14,6 +15,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 
 
 def fail(problems):
@@ -96,6 +98,22 @@ def check_symbols(prefix, source):
     for name in promised:
         if name not in names:
             problems.append(f"no longer exported, which breaks programs that were linked before: {name}")
+    for mangled, readable in symbols:
+        if mangled not in promised and not readable.startswith("std::"):
+            problems.append(f"exported and not in packaging/libscoot1.symbols ({sys.argv[0]} list prints it anew): {readable} ({mangled})")
+    return fail(problems)
+
+
+def check_recorder(prefix, _):
+    with tempfile.TemporaryDirectory() as folder:
+        trace = f"{folder}/trace"
+        said = subprocess.run([f"{prefix}/bin/scoot-bench", "record", trace, sys.executable, "-c", "print([0] * 1000)"],
+                              capture_output=True, text=True, timeout=60)
+        problems = []
+        if said.returncode != 0 or not re.search(r": [1-9]\d* operations on [1-9]\d* blocks", said.stderr):
+            problems.append(f"scoot-bench record of the installed tree ends with {said.returncode}: {said.stderr}")
+        elif os.path.getsize(trace) == 0:
+            problems.append("the trace is empty")
     return fail(problems)
 
 
@@ -106,5 +124,5 @@ def print_symbols(prefix, _):
 
 
 if __name__ == "__main__":
-    actions = {"packages": check_packages, "symbols": check_symbols, "list": print_symbols}
+    actions = {"packages": check_packages, "symbols": check_symbols, "recorder": check_recorder, "list": print_symbols}
     sys.exit(actions[sys.argv[1]](sys.argv[2], sys.argv[3]))
