@@ -523,6 +523,9 @@ TEST_F(cold_fixture, what_the_kernel_purged_leaves_the_index) {
   EXPECT_LT(s.items, before / 10);
   EXPECT_GT(s.lost_items, before / 10 * 9);
   EXPECT_GT(s.purged_bytes, 5 * mib);
+  std::size_t taken = 0;
+  EXPECT_EQ(c->visit_cold(0, [&](unsigned, const auto& chunk) { taken += chunk.state == chunk_state::purged; }), 0U);
+  EXPECT_GT(taken, 5 * mib / (32 * kib) * 9 / 10);
   verify(*c);
   for (std::size_t i = 0; i < others; ++i) {
     const auto found = read(*c, "other" + std::to_string(i));
