@@ -275,17 +275,35 @@ connection::sent connection::flush(const connection_context& with) noexcept {
   return result;
 }
 
-// As sendmsg().
+// As sendmsg(). Each record is encrypted and sent by itself, so what is short is put together in one: the line before a
+// value with its beginning, its rest with the line behind. What was cut short goes on with the same bytes or more, as
+// OpenSSL wants it.
 ssize_t connection::send_encrypted(const iovec* vectors, std::size_t count) noexcept {
+  static thread_local char together[tls_stream::record_bytes];
   ssize_t total = 0;
-  for (std::size_t i = 0; i < count; ++i) {
-    const auto* from = static_cast<const char*>(vectors[i].iov_base);
-    for (std::size_t left = vectors[i].iov_len; left > 0;) {
-      const ssize_t written = stream_->write(from, left);
-      if (written <= 0) return total > 0 && errno == EAGAIN ? total : -1;
-      from += written;
-      left -= static_cast<std::size_t>(written);
-      total += written;
+  std::size_t at = 0;  // of what is sent of *vectors
+  while (count > 0) {
+    const auto* from = static_cast<const char*>(vectors->iov_base) + at;
+    std::size_t bytes = vectors->iov_len - at;
+    if (bytes >= sizeof together) {
+      bytes -= bytes % sizeof together;
+    } else if (count > 1) {
+      bytes = 0;
+      for (std::size_t i = 0, skip = at; i < count && bytes < sizeof together; ++i, skip = 0) {
+        const std::size_t part = std::min(vectors[i].iov_len - skip, sizeof together - bytes);
+        std::memcpy(together + bytes, static_cast<const char*>(vectors[i].iov_base) + skip, part);
+        bytes += part;
+      }
+      from = together;
+    }
+    const ssize_t written = stream_->write(from, bytes);
+    if (written <= 0) return total > 0 && errno == EAGAIN ? total : -1;
+    total += written;
+    at += static_cast<std::size_t>(written);
+    while (count > 0 && at >= vectors->iov_len) {
+      at -= vectors->iov_len;
+      ++vectors;
+      --count;
     }
   }
   return total;

@@ -31,6 +31,8 @@ namespace scoot::server {
 
 class tls_stream {
  public:
+  static constexpr std::size_t record_bytes = std::size_t{16} << 10;  // a write of more is several records
+
   explicit tls_stream(ssl_st* ssl) noexcept : ssl_(ssl) {}
   tls_stream(const tls_stream&) = delete;
   tls_stream& operator=(const tls_stream&) = delete;
