@@ -576,6 +576,7 @@ compaction heap_impl::compact_all(const effort& e) noexcept {
     ++i;
   }
   trimmed_bytes_ += pool_.trim_some(~std::size_t{0}, 0);
+  if (!spent && thorough) spent = !gather_pages(work);
   if (!spent) pack_metadata();
   compaction c;
   c.bytes_moved = static_cast<std::size_t>(bytes_moved_ - moved);

@@ -118,6 +118,7 @@ void heap_impl::trim_top(shelf& s) noexcept {
 }
 
 void heap_impl::give_page(page_info* page) noexcept {
+  ++pages_given_;
   held_ -= page->resident_bytes();
   pool_.give(page);
 }

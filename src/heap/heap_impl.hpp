@@ -274,8 +274,11 @@ class heap_impl final : public heap {
   void retire_run(page_info* first, const page_window& w) noexcept;
   page_info* clear_pages(std::size_t count, work_left& work, const page_window* outer) noexcept;
   void note_costs(const region& r, std::uint32_t* costs) const noexcept;
+  bool gather_pages(work_left& work) noexcept;
+  bool empty_span(page_info* first, std::size_t count, const std::uint32_t* costs, work_left& work) noexcept;
   bool empty_window(page_window& w, work_left& work) noexcept;
   void vacate(page_info* page, const page_window& w) noexcept;
+  bool relocate_page(page_info* page, const page_window& w, work_left& work) noexcept;
   bool relocate_shelf_page(page_info* from, const page_window& w, work_left& work) noexcept;
   page_info* spare_shelf_page(shelf& s, std::size_t start, std::uint32_t fresh) noexcept;
   bool relocate_large_page(large_page* from, const page_window& w, work_left& work) noexcept;
@@ -369,6 +372,7 @@ class heap_impl final : public heap {
   std::uint64_t nothing_unpins_ = ~std::uint64_t{0};
   std::uint64_t unpins_ = 0;
   std::uint32_t settle_next_ = 0;
+  std::size_t pages_given_ = 0;      // to the pool, since pages were last gathered
   std::size_t packed_spread_ = 0;    // free slots of metadata, in bytes, that packing it could not mend
   std::size_t owed_bytes_ = 0;       // to be reclaimed for growth while there was too much waste
   std::size_t tolerated_bytes_ = 0;  // waste to tolerate because fighting it was vain

@@ -43,6 +43,8 @@ struct region {
 
 class page_pool_impl final : public page_pool {
  public:
+  static constexpr std::size_t table_span_bytes = std::size_t{2} << 20;  // of address space that a page table covers
+
   page_pool_impl(std::size_t budget_bytes, std::size_t page_bytes, std::size_t metadata_reserve_bytes) noexcept;
   ~page_pool_impl();
 

@@ -8,7 +8,8 @@
 //
 // Address space is four times the budget where the OS lets us have it, and then some run of pages is free. Where it is
 // hardly more than the budget (ulimit -v, 32 bits), the cheapest window is emptied by moving what is in it elsewhere:
-// its free pages are claimed first, so that nobody else takes them and nothing moves to where it came from.
+// its free pages are claimed first, so that nobody else takes them and nothing moves to where it came from. And where
+// plenty is free, compact() empties stretches that hold little.
 #include <algorithm>
 #include <cstring>
 
@@ -24,6 +25,7 @@ namespace {
 constexpr std::uint32_t cost_barred = ~std::uint32_t{0};
 constexpr std::uint32_t cost_body = ~std::uint32_t{0} - 1;
 constexpr int clear_attempts_max = 3;
+constexpr std::size_t gathered_per_gained = 64;
 
 std::uint32_t cost_of_bytes(std::size_t bytes) noexcept { return static_cast<std::uint32_t>(bytes >> 10) + 1; }
 
@@ -203,25 +205,83 @@ page_info* heap_impl::clear_pages(std::size_t count, work_left& work, const page
   return nullptr;
 }
 
+// What is left of a heap that shrank lies on a few pages of each stretch of address space, and each stretch costs an OS
+// page, its page table in the kernel. Empties those with least in them into free pages further down, as long as that
+// moves no more than gathered_per_gained bytes for a byte of page tables. False: the work is spent.
+bool heap_impl::gather_pages(work_left& work) noexcept {
+  const std::size_t span = page_pool_impl::table_span_bytes / page_bytes_;
+  if (pages_given_ < span) return true;
+  for (shelf* s : shelves_) return_parked(*s, 0);
+  const std::size_t cost_max = gathered_per_gained * os_page_ >> 10;
+  for (std::size_t i = pool_.region_count(); i-- > 0;) {
+    const region& r = pool_.region_at(i);
+    const std::size_t bytes = r.pages * sizeof(std::uint32_t);
+    auto* costs = static_cast<std::uint32_t*>(pool_.metadata_allocate(bytes));
+    if (costs == nullptr) return true;
+    note_costs(r, costs);
+    const std::size_t first_span = (-reinterpret_cast<std::uintptr_t>(r.base) >> pool_.page_shift()) % span;
+    bool spent = false;
+    for (std::size_t begin = first_span + (r.usable_pages - std::min(first_span, r.usable_pages)) / span * span;
+         begin >= first_span + span && !spent; begin -= span) {
+      std::uint64_t cost = 0;
+      std::size_t used = 0;
+      for (std::size_t k = begin - span; k < begin; ++k) {
+        cost += std::min(costs[k], cost_body);
+        used += costs[k] != 0 ? 1 : 0;
+      }
+      if (used == 0 || cost > cost_max) continue;
+      const auto free_below = static_cast<std::size_t>(std::count(costs, costs + begin - span, 0U));
+      if (free_below < used) break;
+      spent = !empty_span(r.infos + begin - span, span, costs + begin - span, work);
+      note_costs(r, costs);
+    }
+    pool_.metadata_free(costs, bytes);
+    if (spent) return false;
+  }
+  pages_given_ = 0;
+  return true;
+}
+
+// False: the work is spent.
+bool heap_impl::empty_span(page_info* first, std::size_t count, const std::uint32_t* costs, work_left& work) noexcept {
+  for (std::size_t i = 0; i < count; ++i) {
+    if (costs[i] == 0) continue;  // free, or another heap's by now
+    if (first[i].use == page_use::shelf && first[i].withdrawn != 0) return true;  // would take what is missing of it
+    const bool gone = relocate_page(first + i, {}, work);
+    // Before it is taken as the next free page.
+    trimmed_bytes_ += pool_.trim_some(~std::size_t{0}, 0);
+    if (!gone) return work.allows(slot_max_);
+  }
+  return true;
+}
+
 // Moves what is in the pages of a claimed window elsewhere. False, with the claimed pages given back, if it does not
 // all move.
 bool heap_impl::empty_window(page_window& w, work_left& work) noexcept {
   for (std::size_t i = 0; i < w.count; ++i) {
     page_info* page = w.first + i;
-    bool gone = true;
-    if (page->use == page_use::shelf) {
-      gone = relocate_shelf_page(page, w, work);
-    } else if (page->use == page_use::large) {
-      gone = relocate_large_page(page->large, w, work);
-    } else if (page->use == page_use::run) {
-      gone = relocate_run(page, w, work);
-    }
-    if (gone) continue;
+    if (relocate_page(page, w, work)) continue;
     w.refused = page;
     for (std::size_t k = 0; k < w.count; ++k) {
       if (w.first[k].use == page_use::free) pool_.give(w.first + k);
     }
     return false;
+  }
+  return true;
+}
+
+// Moves what is in a page of a window elsewhere. False if it does not all move.
+bool heap_impl::relocate_page(page_info* page, const page_window& w, work_left& work) noexcept {
+  switch (page->use) {
+    case page_use::shelf:
+      return relocate_shelf_page(page, w, work);
+    case page_use::large:
+      return relocate_large_page(page->large, w, work);
+    case page_use::run:
+      return relocate_run(page, w, work);
+    case page_use::free:
+    case page_use::run_body:
+      break;
   }
   return true;
 }

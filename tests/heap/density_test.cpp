@@ -51,6 +51,29 @@ TEST_F(density_test, many_sizes_with_few_blocks_each_cost_at_most_part_of_an_os_
   EXPECT_LE(pool->stats().metadata_bytes, mib);
 }
 
+// Each 2 MiB of address space with a page in it cost an OS page more, the kernel's page table.
+TEST_F(density_test, what_is_left_of_a_heap_that_shrank_lies_close_together) {
+  make(80 * mib);
+  const std::size_t span = 2 * mib;
+  for (std::size_t size = 40; h->stats().held_bytes < 64 * mib; size = 40 + size * 7 % 9001) {
+    ASSERT_GE(blocks.allocate(*h, k, size), 0);
+  }
+  for (std::size_t i = 0; i < blocks.at.size(); ++i) {
+    if (next() % 10 != 0) blocks.free(*h, i);
+  }
+  h->compact();
+  std::map<std::uintptr_t, std::size_t> spans;
+  for (const std::byte* block : blocks.at) {
+    if (block != nullptr) ++spans[reinterpret_cast<std::uintptr_t>(block) / span];
+  }
+  const std::size_t needed = h->stats().pages * pool->page_bytes() / span + 1;
+  EXPECT_LE(spans.size(), 2 * needed + 1) << "of " << 64 * mib / span;
+  EXPECT_TRUE(blocks.all_intact());
+  h->verify();
+  int again = 0;
+  while (h->compact().bytes_moved != 0) ASSERT_LT(++again, 4) << "and it stays there";
+}
+
 TEST_F(density_test, pins_on_one_block_in_a_thousand_strand_little) {
   make(64 * mib);
   for (std::size_t i = 0; i < 200000; ++i) ASSERT_GE(blocks.allocate(*h, k, 200), 0);
