@@ -47,8 +47,8 @@ void heap_impl::forecast_shelf(const shelf& s, forecast& f) const noexcept {
     return;
   }
   f.bytes_to_gain += gain;
-  const auto holes = static_cast<std::size_t>(s.holes + s.parked);
-  f.bytes_to_move += std::min<std::size_t>(holes, s.blocks()) * s.slot;
+  const std::uint64_t holes = s.holes + s.parked;
+  f.bytes_to_move += static_cast<std::size_t>(std::min(holes, s.blocks())) * s.slot;
 }
 
 forecast heap_impl::make_forecast() const noexcept {
