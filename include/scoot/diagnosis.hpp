@@ -82,6 +82,13 @@ struct kind_stats {
 // Cost: a walk over the pages of the heap, over the blocks of the large space, and over the slots of pages with pins.
 [[nodiscard]] SCOOT_EXPORT kind_stats stats_of(const heap& h, kind k) noexcept;
 
+// Is told of a live block and its usable bytes. Must not use the heap, but to ask it questions.
+using block_visitor = void (*)(void* context, void* block, std::size_t bytes) noexcept;
+
+// Visits every live block of a kind, in no order: to see what was never freed, or to check each. Cost: a walk over the
+// slots of the kind's shelves, and over the blocks of the large space.
+SCOOT_EXPORT void visit_blocks(const heap& h, kind k, block_visitor visit, void* context) noexcept;
+
 // --- Pins ------------------------------------------------------------------------------------------------------------
 
 // A pinned block.

@@ -25,9 +25,11 @@
 // What a T does when the heap moves it (its move constructor and the destructor of the emptied object) must not use it.
 // Ownership: destroying an owner destroys its object. All owners must be gone before their typed_heap, and that before
 // its heap. Threads: as the heap, one at a time, moving owners included.
-// Failure: an empty owner; nothing here throws but T's own constructors, and then nothing was allocated. In checked
-// builds of the library an owner that was overwritten, copied as bytes or forgotten aborts with a message.
-// Non-goals: owner<Base> of a Derived, const objects, sharing (see handle.hpp), types that cannot be moved (pmr.hpp).
+// Failure: an empty owner; nothing here throws but T's own constructors, and then nothing was allocated. An owner that
+// was copied as bytes aborts with a message when a second one of them is moved or destroyed; one that was overwritten
+// or forgotten (its memory given back without its destructor), in checked builds of the library, when its object moves,
+// and in any at typed_heap::verify. Non-goals: owner<Base> of a Derived, const objects, sharing (see handle.hpp), types
+// that cannot be moved (pmr.hpp).
 #pragma once
 
 #include <algorithm>
@@ -120,6 +122,9 @@ SCOOT_EXPORT verdict move_bytes(void* context, void* from, void* to, std::size_t
 
 // The object of the block `from` is at `to` now: so is the header, and the owner knows.
 SCOOT_EXPORT void finish_move(void* from, void* to) noexcept;
+
+// Aborts: a block was reached by an owner that it does not know.
+[[noreturn]] SCOOT_EXPORT void fail_unknown_owner(const owner_word* owner, const block_header* header) noexcept;
 
 // Gives back the block of an object that is gone already.
 SCOOT_EXPORT void release_block(std::uint64_t owner_bits, void* block) noexcept;
@@ -216,6 +221,11 @@ class SCOOT_EXPORT typed_heap {
   // Blocks in use: one for each owner, and those of containers and handle tables.
   [[nodiscard]] std::size_t live() const noexcept { return live_; }
 
+  // Checks the heap (heap::verify), and of every block made here that its owner is where the block believes and points
+  // to it; aborts with a message that says which does not, and what is known of where its owner was. For tests. Call it
+  // while no object is made or moved. Cost: that of heap::verify, and about a microsecond a block.
+  void verify() const noexcept;
+
   // For the headers of this library: a block with its header empty, or null; its kind, or none; giving it back.
   [[nodiscard]] void* allocate_block(kind k, std::size_t bytes) noexcept;
   template <class T>
@@ -288,7 +298,7 @@ class owner : private detail::owner_word {
     static_assert(relocatable<T>);
     const std::uint64_t old = std::exchange(bits, 0);
     T* object = reinterpret_cast<T*>(static_cast<std::uintptr_t>(old >> detail::heap_number_bits));
-    header_of(object)->owner = nullptr;
+    header_for(object, this)->owner = nullptr;
     object->~T();
     detail::release_block(old, header_of(object));
   }
@@ -310,9 +320,16 @@ class owner : private detail::owner_word {
   static detail::block_header* header_of(T* object) noexcept {
     return reinterpret_cast<detail::block_header*>(reinterpret_cast<std::byte*>(object) - detail::object_offset<T>);
   }
+  // The same, which must know this owner. Costs nothing beside the write that follows.
+  static detail::block_header* header_for(T* object, const owner* known) noexcept {
+    detail::block_header* header = header_of(object);
+    if (header->owner != known) [[unlikely]]
+      detail::fail_unknown_owner(known, header);
+    return header;
+  }
   void take(owner& other) noexcept {
     bits = std::exchange(other.bits, 0);
-    if (bits != 0) header_of(get())->owner = this;
+    if (bits != 0) header_for(get(), &other)->owner = this;
   }
 };
 

@@ -82,6 +82,7 @@ class heap_impl final : public heap {
   [[nodiscard]] kind_stats get_kind_stats(std::uint8_t index) const noexcept;
   [[nodiscard]] std::uint64_t visit_some_pages(std::uint64_t cursor, const page_visit& how, page_visitor visit,
                                                void* context) const noexcept;
+  void visit_kind(std::uint8_t index, block_visitor visit, void* context) const noexcept;
   using pin_visitor = void (*)(void* context, const pin_info& pin);
   void visit_pins(pin_visitor visit, void* context) const noexcept;
   [[nodiscard]] page_pool_impl& get_pool() const noexcept { return pool_; }

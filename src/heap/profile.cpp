@@ -61,6 +61,28 @@ kind_stats heap_impl::get_kind_stats(std::uint8_t index) const noexcept {
   return s;
 }
 
+void heap_impl::visit_kind(std::uint8_t index, block_visitor visit, void* context) const noexcept {
+  for (const shelf* s : shelves_) {
+    if (s->kind != index) continue;
+    for (std::uint32_t i = 0; i < s->page_count; ++i) {
+      const page_info* page = s->pages[i];
+      for (std::uint32_t at = 0; at < s->fresh_of(page); ++at) {
+        char* slot = s->slot_address(page, at);
+        if (!base::test_bit(page->hole_map, at) && !s->is_parked(slot)) visit(context, slot, s->slot - redzone());
+      }
+    }
+  }
+  for (const large_page* in : large_.pages()) {
+    for (std::uint32_t i = 0; i < in->count; ++i) {
+      const large_block& b = in->blocks()[i];
+      if (b.kind == index) visit(context, large_space::address(in, b.begin), b.size * large_space::granule - redzone());
+    }
+  }
+  for (const page_info* first : runs_) {
+    if (first->kind == index) visit(context, first->base, first->run_bytes - redzone());
+  }
+}
+
 // --- Pins ------------------------------------------------------------------------------------------------------------
 
 pin_info heap_impl::pin_info_of(const void* block, std::size_t bytes, std::uint8_t kind_index) const noexcept {
@@ -227,6 +249,11 @@ std::size_t kind_count(const heap& h) noexcept { return static_cast<const heap_i
 kind_stats stats_of(const heap& h, kind k) noexcept {
   const auto& self = static_cast<const heap_impl&>(h);
   return k.index < self.kinds() ? self.get_kind_stats(k.index) : kind_stats{};
+}
+
+void visit_blocks(const heap& h, kind k, block_visitor visit, void* context) noexcept {
+  const auto& self = static_cast<const heap_impl&>(h);
+  if (k.index < self.kinds()) self.visit_kind(k.index, visit, context);
 }
 
 std::size_t list_pins(const heap& h, std::span<pin_info> room) noexcept {

@@ -4,11 +4,14 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
 #include <cstring>
 #include <new>
 #include <utility>
 
 #include "base/check.hpp"
+#include "os/os.hpp"
+#include "scoot/diagnosis.hpp"
 #include "scoot/heap.hpp"
 #include "scoot/owner.hpp"
 
@@ -40,6 +43,64 @@ std::uint64_t address_bits(const void* address) noexcept {
   return std::uint64_t{reinterpret_cast<std::uintptr_t>(address)} << detail::heap_number_bits;
 }
 
+// --- What became of an owner -----------------------------------------------------------------------------------------
+
+// In words, what is at an address that a block takes for its owner's. `heap` is that of the block.
+struct owner_text {
+  char text[400];
+
+  owner_text(const heap& h, const void* owner) noexcept {
+    detail::owner_word word;
+    const char* what = ", which is no owner of anything";
+    char holds[120];
+    if (!os::read_if_there(owner, &word, sizeof word)) {
+      std::snprintf(holds, sizeof holds, "is no memory any more");
+    } else if (word.bits == 0) {
+      std::snprintf(holds, sizeof holds, "is an empty owner, or zeros");
+    } else {
+      const auto object = static_cast<std::uintptr_t>(word.bits >> detail::heap_number_bits);
+      const auto* at = reinterpret_cast<const void*>(object);
+      if (explain(h, at).what == place::live) what = ", the owner of another block";
+      std::snprintf(holds, sizeof holds, "points to %p%s", at, what);
+    }
+    // An owner in a block of the same heap may have moved with it: the heap knows more of that.
+    const explanation of = explain(h, owner);
+    const bool ours = of.what != place::foreign;
+    std::snprintf(text, sizeof text, "%p, where that was, %s%s%s", owner, holds, ours ? "; " : "", ours ? of.text : "");
+  }
+};
+
+struct block_check {
+  const typed_heap& home;
+  const detail::type_record& record;
+  std::size_t blocks;
+};
+
+void check_owner_of(void* context, void* block, std::size_t bytes) noexcept {
+  auto& check = *static_cast<block_check*>(context);
+  ++check.blocks;
+  if (check.record.move == nullptr) return;  // no object, and so no owner
+  const detail::owner_word* owner = static_cast<detail::block_header*>(block)->owner;
+  if (owner == nullptr) return;  // its object is being made or destroyed
+  const std::uint64_t right = address_bits(static_cast<std::byte*>(block) + check.record.alignment);
+  detail::owner_word word;
+  if (os::read_if_there(owner, &word, sizeof word) && word.bits == (right | check.home.number())) return;
+  base::fail(
+      __FILE__, __LINE__,
+      "verify: the block at %p of kind '%s', %zu bytes, has lost its owner (overwritten, copied as bytes, or its "
+      "memory given back without its destructor): %s",
+      block, check.record.name, bytes, owner_text(check.home.blocks(), owner).text);
+}
+
+// The first block that still has an owner, for a message.
+void note_block(void* context, void* block, std::size_t bytes) noexcept {
+  auto& text = *static_cast<char(*)[160]>(context);
+  const detail::owner_word* owner = static_cast<detail::block_header*>(block)->owner;
+  if (text[0] != '\0' || owner == nullptr) return;
+  std::snprintf(text, sizeof text, "; one is at %p, %zu bytes, its owner at %p", block, bytes,
+                static_cast<const void*>(owner));
+}
+
 }  // namespace
 
 namespace detail {
@@ -48,6 +109,14 @@ typed_heap& heap_of(std::uint64_t owner_bits) noexcept {
   typed_heap* home = heaps[owner_bits % numbers_max].load(std::memory_order_acquire);
   SCOOT_CHECK(1, home != nullptr, "an owner outlived its typed_heap, or was overwritten");
   return *home;
+}
+
+void fail_unknown_owner(const owner_word* owner, const block_header* header) noexcept {
+  const owner_word* known = header->owner;
+  base::fail(__FILE__, __LINE__,
+             "an owner at %p is moved or destroyed that its block at %p knows nothing of: it was copied as bytes, or "
+             "the block is another's now. The block's owner is at %p",
+             static_cast<const void*>(owner), static_cast<const void*>(header), static_cast<const void*>(known));
 }
 
 void release_block(std::uint64_t owner_bits, void* block) noexcept { heap_of(owner_bits).free_block(block); }
@@ -78,9 +147,35 @@ verdict move_bytes(void* /*context*/, void* from, void* to, std::size_t size) no
 typed_heap::typed_heap(heap& blocks) noexcept : heap_(blocks), number_(take_number(this)) {}
 
 typed_heap::~typed_heap() {
-  SCOOT_CHECK(1, live_ == 0, "a typed_heap goes while %zu blocks still have owners", live_);
+  if constexpr (SCOOT_CHECK_LEVEL >= 1) {
+    char block[160] = "";
+    for (std::uint32_t i = 0; live_ != 0 && i < capacity_; ++i) {
+      if (entries_[i].record != nullptr) visit_blocks(heap_, entries_[i].k, &note_block, &block);
+    }
+    SCOOT_CHECK(1, live_ == 0, "a typed_heap goes while %zu blocks still have owners%s", live_, block);
+  }
   heap_.free(entries_);
   if (number_ != 0) heaps[number_].store(nullptr, std::memory_order_release);
+}
+
+void typed_heap::verify() const noexcept {
+  heap_.verify();
+  std::size_t blocks = 0;
+  for (std::uint32_t i = 0; i < capacity_; ++i) {
+    if (entries_[i].record == nullptr) continue;
+    block_check check{*this, *entries_[i].record, 0};
+    visit_blocks(heap_, entries_[i].k, &check_owner_of, &check);
+    blocks += check.blocks;
+  }
+  if (fixed_) {
+    block_check check{*this, detail::fixed_record, 0};
+    visit_blocks(heap_, fixed_, &check_owner_of, &check);
+    blocks += check.blocks - (entries_ != nullptr ? 1 : 0);
+  }
+  if (blocks != live_) {
+    base::fail(__FILE__, __LINE__,
+               "verify: %zu blocks of typed objects in the heap, but %zu were made and not given back", blocks, live_);
+  }
 }
 
 void* typed_heap::allocate_block(kind k, std::size_t bytes) noexcept {

@@ -32,6 +32,10 @@ void make_resident(char* address, std::size_t bytes) noexcept;
 // Returns address space got from reserve, with all behind it. A refusal leaks it.
 void unreserve(char* address, std::size_t bytes) noexcept;
 
+// Copies bytes of this process that may be no memory at all. False: they are none that can be read. Any address, any
+// number of bytes. Where the kernel refuses to help, they are read as if they were there.
+[[nodiscard]] bool read_if_there(const void* from, void* to, std::size_t bytes) noexcept;
+
 // Monotonic time in nanoseconds.
 [[nodiscard]] std::uint64_t now_ns() noexcept;
 

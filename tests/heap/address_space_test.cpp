@@ -106,13 +106,6 @@ TEST(address_space_death_test, limited_to_five_quarters_of_the_budget_serves_one
   EXPECT_EXIT(shift_sizes_under_a_limit(), ::testing::ExitedWithCode(0), "");
 }
 
-std::size_t mappings() {
-  std::ifstream maps("/proc/self/maps");
-  std::size_t lines = 0;
-  for (std::string line; std::getline(maps, line);) ++lines;
-  return lines;
-}
-
 TEST(address_space, is_a_handful_of_mappings_however_fragmented) {
   const std::size_t before = mappings();
   if (before == 0) GTEST_SKIP() << "no /proc/self/maps";

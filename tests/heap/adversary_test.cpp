@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
 //
-// Goal: the space bounds of docs/design/bounds.md hold against programs made to break them, from 1 MiB to 256 MiB live
-// (SCOOT_TEST_LONG=1: 1 GiB). Method: each program plays three times: with a compaction at the end of every round,
-// after which the heap must be dense; without any, when all that was ever held must stay near the most that was live;
-// and under a budget with room for little more than what is live, when nothing may be refused.
+// Goal: the space bounds of docs/design/bounds.md hold against programs made to break them, from 1 MiB to 1 GiB live,
+// in a few mappings. Method: each program plays three times: with a compaction at the end of every round, after which
+// the heap must be dense; without any, when all that was ever held must stay near the most that was live; and under a
+// budget with room for little more than what is live, when nothing may be refused. At 1 GiB two of them play once,
+// which takes some 10 s of processor time; all do, at all sizes, if SCOOT_TEST_LONG is set.
 #include <gtest/gtest.h>
 
 #include <cstdlib>
@@ -23,7 +24,8 @@ using round_end = std::function<void(const char*)>;
 struct program {
   const char* name;
   void (*play)(opponent& o, std::size_t smallest, const round_end& end);
-  bool large = false;  // with blocks of the large space only
+  bool large = false;     // with blocks of the large space only
+  bool at_a_gib = false;  // in ordinary runs
 };
 
 // --- The programs ---------------------------------------------------------------------------------------------------
@@ -158,7 +160,7 @@ void wandering_large(opponent& o, std::size_t, const round_end& end) {
   }
 }
 
-constexpr program programs[] = {{"robson", robson_small},
+constexpr program programs[] = {{"robson", robson_small, false, true},
                                 {"robson_large", robson_large, true},
                                 {"survivor_per_os_page", survivor_per_os_page},
                                 {"survivor_per_page", survivor_per_page},
@@ -166,7 +168,7 @@ constexpr program programs[] = {{"robson", robson_small},
                                 {"ramp_down", ramp_down},
                                 {"sawtooth", sawtooth},
                                 {"wandering_sizes", wandering_sizes},
-                                {"wandering_large", wandering_large, true}};
+                                {"wandering_large", wandering_large, true, true}};
 
 // --- The bounds -----------------------------------------------------------------------------------------------------
 
@@ -176,13 +178,15 @@ struct arena {
 };
 
 std::vector<arena> arenas(std::size_t largest) {
+  const bool all_sizes = std::getenv("SCOOT_TEST_LONG") != nullptr;
+  bool a_gib = largest == 256 * mib;
   if (sizeof(void*) == 4) largest = std::min(largest, 64 * mib);  // the larger half of an address space
-  if (address_sanitized || thread_sanitized) largest = 16 * mib;
-  if (std::getenv("SCOOT_TEST_LONG") != nullptr) largest = 1024 * mib;
+  if (address_sanitized || thread_sanitized || moves_everything()) largest = 16 * mib;
+  a_gib = a_gib && largest == 256 * mib;
   std::vector<arena> all;
   for (const program& p : programs) {
     for (std::size_t size : {mib, 16 * mib, 64 * mib, 256 * mib, 1024 * mib}) {
-      if (size <= largest) all.push_back({&p, size});
+      if (size <= largest || all_sizes || (size == 1024 * mib && a_gib && p.at_a_gib)) all.push_back({&p, size});
     }
   }
   return all;
@@ -202,9 +206,17 @@ class adversary : public ::testing::TestWithParam<arena> {
     const arena& at = GetParam();
     o = std::make_unique<opponent>(budget_bytes, at.live_max);
     ASSERT_TRUE(o->ready());
-    at.played->play(*o, smallest_for(at.live_max), [&](const char* when) { end(*o, when); });
+    const std::size_t mappings_before = mappings();
+    std::size_t mappings_most = 0;
+    at.played->play(*o, smallest_for(at.live_max), [&](const char* when) {
+      end(*o, when);
+      mappings_most = std::max(mappings_most, mappings());
+    });
+    EXPECT_LE(mappings_most, mappings_before + 40);
     EXPECT_EQ(o->refused(), 0U);
-    EXPECT_EQ(o->overspent(), 0U);
+    if (!moves_everything()) {
+      EXPECT_EQ(o->overspent(), 0U);
+    }
     EXPECT_TRUE(o->blocks().all_intact());
     o->get_heap().verify();
     EXPECT_GE(o->live_peak(), at.live_max - (at.played->large ? 128 : 8) * kib) << "the program must use what it may";
@@ -236,7 +248,9 @@ TEST_P(adversary_to_the_waste_target, never_makes_the_heap_hold_more_than_was_ev
   // In the large space nothing more is proven than that it uses its holes; this much is measured.
   EXPECT_LE(s.held_bytes_peak, bound + (GetParam().played->large ? o->live_peak() / 6 : 0));
   // For what a shelf grows by, others come down by twice as much and a block: docs/design/bounds.md, "Work".
-  EXPECT_LE(o->blocks().bytes_moved, 3 * o->asked_ever());
+  if (!moves_everything()) {
+    EXPECT_LE(o->blocks().bytes_moved, 3 * o->asked_ever());
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(programs, adversary_to_the_waste_target, ::testing::ValuesIn(arenas(64 * mib)), name_of);

@@ -14,8 +14,10 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
 #include <functional>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "scoot/heap.hpp"
@@ -37,6 +39,14 @@ inline constexpr bool thread_sanitized = false;
 // Whether allocations move everything now and then: then no test can say what else they move. See scoot_test in
 // cmake/targets.cmake.
 inline bool moves_everything() { return std::getenv("SCOOT_MOVE_EVERYTHING") != nullptr; }
+
+// Of this process; 0 where there is no /proc.
+inline std::size_t mappings() {
+  std::ifstream maps("/proc/self/maps");
+  std::size_t lines = 0;
+  for (std::string line; std::getline(maps, line);) ++lines;
+  return lines;
+}
 
 inline constexpr std::size_t kib = 1024;
 inline constexpr std::size_t mib = 1024 * kib;

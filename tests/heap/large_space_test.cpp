@@ -40,7 +40,9 @@ class large_space_test : public heap_fixture {
     const std::size_t size = draw();
     const std::size_t before = blocks.bytes_moved;
     const std::ptrdiff_t got = blocks.allocate(*h, of, size);
-    EXPECT_LE(blocks.bytes_moved - before, size + heap_options{}.move_bytes_max);
+    if (!moves_everything()) {
+      EXPECT_LE(blocks.bytes_moved - before, size + heap_options{}.move_bytes_max);
+    }
     if (got < 0) return false;
     live.push_back(static_cast<std::size_t>(got));
     return true;
@@ -69,7 +71,9 @@ TEST_F(large_space_test, stays_dense_under_random_replacement_by_moving_little) 
   const heap_stats s = h->stats();
   EXPECT_LE(s.held_bytes, s.live_bytes + s.live_bytes / 20);
   EXPECT_GT(blocks.bytes_moved, 0U);
-  EXPECT_LE(blocks.bytes_moved, (s.allocated_bytes - before) * 3 / 10);
+  if (!moves_everything()) {
+    EXPECT_LE(blocks.bytes_moved, (s.allocated_bytes - before) * 3 / 10);
+  }
   h->verify();
   EXPECT_TRUE(blocks.all_intact());
 }
@@ -105,6 +109,7 @@ TEST_F(large_space_test, clears_nothing_that_is_pinned) {
 }
 
 TEST_F(large_space_test, a_mover_that_always_refuses_is_asked_seldom) {
+  if (moves_everything()) GTEST_SKIP() << "counts how often allocations alone ask";
   make(48 * mib, {}, mib);
   blocks.answer = [](std::uint32_t) { return verdict::keep; };
   replace(32 * mib, 32 * mib, k);

@@ -5,6 +5,8 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
+#include <memory>
+#include <string>
 
 #include "base/check.hpp"
 #include "directory.hpp"
@@ -124,42 +126,66 @@ TEST_F(misuse_death_test, allocation_of_an_unregistered_kind) {
   EXPECT_DEATH((void)h->allocate(kind{77}, 8), message);
 }
 
+// A mover that calls its own heap in one of the ways there are.
 struct intruder {
   heap* h = nullptr;
   kind k;
   void* other = nullptr;
-  int what = 0;
+  void (*intrude)(intruder&) = nullptr;
 
   static verdict move(void* context, void*, void*, std::size_t) noexcept {
     auto* self = static_cast<intruder*>(context);
-    switch (self->what) {
-      case 0:
-        (void)self->h->allocate(self->k, 8);
-        break;
-      case 1:
-        self->h->free(self->other);
-        break;
-      case 2:
-        (void)self->h->pin(self->other);
-        break;
-      case 3:
-        self->h->compact();
-        break;
-      default:
-        self->h->move_everything();
-        break;
-    }
+    self->intrude(*self);
     return verdict::keep;
   }
 };
 
-TEST_F(misuse_death_test, mover_that_enters_its_own_heap) {
+constexpr struct {
+  const char* name;
+  void (*call)(intruder&);
+} intrusions[] = {
+    {"allocate", [](intruder& i) { (void)i.h->allocate(i.k, 8); }},
+    {"free", [](intruder& i) { i.h->free(i.other); }},
+    {"pin", [](intruder& i) { (void)i.h->pin(i.other); }},
+    {"unpin", [](intruder& i) { i.h->unpin(i.other); }},
+    {"add_kind", [](intruder& i) { (void)i.h->add_kind({}); }},
+    {"compact", [](intruder& i) { i.h->compact(); }},
+    {"release", [](intruder& i) { (void)i.h->release(1); }},
+    {"move_everything", [](intruder& i) { i.h->move_everything(); }},
+};
+
+TEST_F(misuse_death_test, mover_that_enters_its_own_heap_is_told_how) {
   intruder in;
   in.h = h.get();
   in.other = blocks.at[2];
   in.k = h->add_kind({"intruder", 8, &intruder::move, &in});
-  ASSERT_NE(h->allocate(in.k, 50), nullptr);
-  for (in.what = 0; in.what < 5; ++in.what) EXPECT_DEATH(h->move_everything(), message) << in.what;
+  void* block = h->allocate(in.k, 50);
+  ASSERT_NE(block, nullptr);
+  for (const auto& each : intrusions) {
+    in.intrude = each.call;
+    const std::string expected = std::string(each.name) + " called by the mover of kind 'intruder' in its own heap";
+    EXPECT_DEATH(h->move_everything(), expected) << each.name;
+  }
+}
+
+TEST_F(misuse_death_test, mover_may_ask_its_own_heap_and_use_another) {
+  static std::unique_ptr<heap> another;
+  another = heap::create(*pool);
+  intruder in;
+  in.h = h.get();
+  in.k = h->add_kind({"asker", 8, &intruder::move, &in});
+  in.other = h->allocate(in.k, 50);
+  ASSERT_NE(in.other, nullptr);
+  in.intrude = [](intruder& i) {
+    EXPECT_GE(i.h->usable_size(i.other), 50U);
+    EXPECT_GT(i.h->stats().blocks, 0U);
+    const kind plain = another->add_kind({});
+    another->free(another->allocate(plain, 30));
+    another->compact();
+  };
+  h->move_everything();
+  EXPECT_GT(h->stats().blocks_kept, 0U) << "the mover was asked";
+  another.reset();
 }
 
 TEST_F(misuse_death_test, destruction_of_a_pool_that_still_has_heaps) { EXPECT_DEATH(pool.reset(), message); }

@@ -43,7 +43,8 @@ inline std::size_t space_bound(const std::map<std::size_t, std::size_t>& blocks,
     }
   }
   if (large_bytes == 0) return bytes;
-  const double filled = 1 - static_cast<double>(large_largest) / static_cast<double>(page_bytes);
+  const double empty = static_cast<double>(large_largest) / static_cast<double>(page_bytes);
+  const double filled = 1 - std::max(empty, 1.0 / 16);
   return bytes + static_cast<std::size_t>(static_cast<double>(large_bytes + page_bytes) / filled);
 }
 

@@ -8,7 +8,6 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
-#include <fstream>
 #include <iterator>
 #include <random>
 #include <string>
@@ -22,13 +21,6 @@
 
 namespace scoot::testing {
 namespace {
-
-std::size_t mappings() {
-  std::ifstream maps("/proc/self/maps");
-  std::size_t lines = 0;
-  for (std::string line; std::getline(maps, line);) ++lines;
-  return lines;
-}
 
 class runs_test : public heap_fixture {
  protected:
@@ -71,7 +63,9 @@ class runs_test : public heap_fixture {
   std::ptrdiff_t allocate_bounded(std::size_t size) {
     blocks.bytes_moved = 0;
     const std::ptrdiff_t got = blocks.allocate(*h, k, size);
-    EXPECT_LE(blocks.bytes_moved, size + heap_options{}.move_bytes_max);
+    if (!moves_everything()) {
+      EXPECT_LE(blocks.bytes_moved, size + heap_options{}.move_bytes_max);
+    }
     EXPECT_TRUE(blocks.all_intact());
     h->verify();
     return got;

@@ -34,7 +34,7 @@ class typed_fixture : public ::testing::Test {
   void SetUp() override { make_heap(32 * mib); }
   void TearDown() override {
     if (!things) return;
-    h->verify();
+    things->verify();
     EXPECT_EQ(things->live(), 0U) << "an owner or a container leaked a block";
   }
   void make_heap(std::size_t budget) {
