@@ -22,13 +22,13 @@ namespace scoot::os {
 
 namespace {
 
-std::atomic<std::uint64_t> opens{0};
-std::atomic<std::uint64_t> failing_open{0};
+std::atomic<std::uint64_t> calls{0};
+std::atomic<std::uint64_t> failing_call{0};
 std::atomic<int> failing_error{0};
 
 // Counts a call; the errno if the test seam wants it to fail.
 int injected_error() noexcept {
-  const bool fails = opens.fetch_add(1, std::memory_order_relaxed) + 1 == failing_open.load(std::memory_order_relaxed);
+  const bool fails = calls.fetch_add(1, std::memory_order_relaxed) + 1 == failing_call.load(std::memory_order_relaxed);
   return fails ? failing_error.load(std::memory_order_relaxed) : 0;
 }
 
@@ -118,12 +118,14 @@ opened watch_file(const char* path) noexcept {
 }
 
 std::ptrdiff_t read_some(const descriptor& file, std::span<char> buffer) noexcept {
+  if (const int error = injected_error(); error != 0) return -error;
   const ssize_t got = read(file.get(), buffer.data(), buffer.size());
   if (got >= 0) return got;
   return errno == EAGAIN || errno == EINTR ? 0 : -errno;
 }
 
 std::ptrdiff_t read_from_start(const descriptor& file, std::span<char> buffer) noexcept {
+  if (const int error = injected_error(); error != 0) return -error;
   std::size_t held = 0;
   while (held < buffer.size()) {
     const ssize_t got = pread(file.get(), buffer.data() + held, buffer.size() - held, static_cast<off_t>(held));
@@ -135,6 +137,7 @@ std::ptrdiff_t read_from_start(const descriptor& file, std::span<char> buffer) n
 }
 
 int write_all(const descriptor& file, std::string_view text) noexcept {
+  if (const int error = injected_error(); error != 0) return error;
   while (!text.empty()) {
     ssize_t put = send(file.get(), text.data(), text.size(), MSG_NOSIGNAL);
     if (put < 0 && errno == ENOTSOCK) put = write(file.get(), text.data(), text.size());
@@ -148,14 +151,14 @@ int wait(std::span<pollfd> descriptors, std::uint64_t timeout_ns) noexcept {
   timespec timeout{};
   timeout.tv_sec = static_cast<time_t>(timeout_ns / 1'000'000'000U);
   timeout.tv_nsec = static_cast<long>(timeout_ns % 1'000'000'000U);
-  const int ready = ppoll(descriptors.data(), descriptors.size(), &timeout, nullptr);
+  const int ready = injected_error() != 0 ? -1 : ppoll(descriptors.data(), descriptors.size(), &timeout, nullptr);
   if (ready >= 0) return ready;
   for (pollfd& each : descriptors) each.revents = 0;
   return 0;
 }
 
 scheduling ask_for_scheduling(int priority) noexcept {
-  if (priority <= 0) return scheduling::plain;
+  if (priority <= 0 || injected_error() != 0) return scheduling::plain;
   sched_param parameters{};
   const int most = sched_get_priority_max(SCHED_FIFO);
   parameters.sched_priority = priority < most ? priority : most;
@@ -173,7 +176,7 @@ stack_lock::stack_lock() noexcept {
   char bytes[stack_bytes];
   for (std::size_t i = 0; i < sizeof(bytes); i += 1024) const_cast<volatile char*>(bytes)[i] = 0;
   address_ = reinterpret_cast<std::uintptr_t>(bytes);
-  locked_ = mlock(bytes, sizeof(bytes)) == 0;
+  locked_ = injected_error() == 0 && mlock(bytes, sizeof(bytes)) == 0;
 }
 
 stack_lock::~stack_lock() {
@@ -186,11 +189,11 @@ std::uint64_t thread_cpu_ns() noexcept {
   return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000U + static_cast<std::uint64_t>(now.tv_nsec);
 }
 
-void fail_nth_open(std::uint64_t n, int error) noexcept {
+void fail_nth_event_call(std::uint64_t n, int error) noexcept {
   failing_error.store(error);
-  failing_open.store(n == 0 ? 0 : opens.load() + n);
+  failing_call.store(n == 0 ? 0 : calls.load() + n);
 }
 
-std::uint64_t opens_made() noexcept { return opens.load(); }
+std::uint64_t event_calls_made() noexcept { return calls.load(); }
 
 }  // namespace scoot::os

@@ -3,8 +3,9 @@
 // The contract with the operating system for those who watch it: small files, descriptors that become ready, and how
 // the calling thread is scheduled. The only caller of eventfd, inotify, poll and of the kernel's pressure files.
 //
-// Ownership: a descriptor closes itself. Failure: an empty descriptor and the errno. For tests, any call that opens a
-// descriptor can be made to fail (fail_nth_open). Threads: functions from any thread; a descriptor like a plain value.
+// Ownership: a descriptor closes itself. Failure: an empty descriptor and the errno. For tests, any call that the
+// kernel may refuse can be made to fail (fail_nth_event_call). Threads: functions from any thread; a descriptor like a
+// plain value.
 #pragma once
 
 #include <poll.h>
@@ -92,10 +93,11 @@ class stack_lock {
 // Processor time of the calling thread.
 [[nodiscard]] std::uint64_t thread_cpu_ns() noexcept;
 
-// Test seam: the n-th call (1 is the next) that opens a descriptor fails, with this errno; 0 stops that.
-void fail_nth_open(std::uint64_t n, int error) noexcept;
+// Test seam: the n-th call (1 is the next) of a function here that can fail does so, with this errno, once; 0 stops
+// that. Of wait that is an interruption; of ask_for_scheduling and stack_lock, that they get nothing.
+void fail_nth_event_call(std::uint64_t n, int error) noexcept;
 
 // Test seam: such calls so far.
-[[nodiscard]] std::uint64_t opens_made() noexcept;
+[[nodiscard]] std::uint64_t event_calls_made() noexcept;
 
 }  // namespace scoot::os

@@ -2,9 +2,11 @@
 #include "pressure/levels.hpp"
 
 #include <algorithm>
+#include <cerrno>
 #include <optional>
 #include <span>
 #include <string_view>
+#include <utility>
 
 #include "pressure/targets.hpp"
 
@@ -21,8 +23,15 @@ path_text in_folder(const path_text& folder, std::string_view name) noexcept {
   return path.append("/").append(name);
 }
 
-os::descriptor open_in(const path_text& folder, std::string_view name) noexcept {
-  return os::open_file(in_folder(folder, name).c_str(), os::access::read).file;
+// What was refused, rather than not there, sets `missed`: descriptors may have run out for a moment.
+os::descriptor open_noting(const char* path, bool& missed) noexcept {
+  os::opened got = os::open_file(path, os::access::read);
+  if (got.error != 0 && got.error != ENOENT && got.error != ENOTDIR) missed = true;
+  return std::move(got.file);
+}
+
+os::descriptor open_in(const path_text& folder, std::string_view name, bool& missed) noexcept {
+  return open_noting(in_folder(folder, name).c_str(), missed);
 }
 
 // A file that holds one number.
@@ -35,14 +44,15 @@ std::optional<std::uint64_t> read_number(const os::descriptor& file) noexcept {
 // Calls use(line) for each line of the file until that answers true. Lines that are too long for the buffer are left
 // out.
 template <class Use>
-bool any_line(const char* path, Use use) noexcept {
-  const os::opened got = os::open_file(path, os::access::read);
-  if (!got.file) return false;
+bool any_line(const char* path, bool& missed, Use use) noexcept {
+  const os::descriptor file = open_noting(path, missed);
+  if (!file) return false;
   char buffer[4096];
   std::size_t held = 0;
   bool skipping = false;
   for (;;) {
-    const std::ptrdiff_t more = os::read_some(got.file, std::span(buffer).subspan(held));
+    const std::ptrdiff_t more = os::read_some(file, std::span(buffer).subspan(held));
+    if (more < 0) missed = true;
     if (more <= 0) return held != 0 && !skipping && use(std::string_view(buffer, held));
     held += static_cast<std::size_t>(more);
     std::string_view text(buffer, held);
@@ -65,11 +75,12 @@ bool any_line(const char* path, Use use) noexcept {
 bool memory_levels::find(std::uint64_t now_ns) noexcept {
   count_ = 0;
   stale_ = false;
+  missed_ = false;
   machine_bytes_ = no_limit;
   level& machine = levels_[count_++];
   machine = level();
   machine.folder.append(root_).append("/proc/meminfo");
-  machine.stat = os::open_file(machine.folder.c_str(), os::access::read).file;
+  machine.stat = open_noting(machine.folder.c_str(), missed_);
   read_machine(machine);
   stale_ = false;  // a machine that cannot be read is no reason to look again at once
 
@@ -85,7 +96,7 @@ bool memory_levels::find(std::uint64_t now_ns) noexcept {
 bool memory_levels::find_cgroup(cgroup_version version, std::string_view controller) noexcept {
   path_text cgroup;
   path_text file(root_);
-  const bool listed = any_line(file.append("/proc/self/cgroup").c_str(), [&](std::string_view line) {
+  const bool listed = any_line(file.append("/proc/self/cgroup").c_str(), missed_, [&](std::string_view line) {
     const auto found = parse_cgroup_line(line);
     if (!found || (controller.empty() ? !found->controllers.empty() : !lists(found->controllers, controller))) {
       return false;
@@ -95,7 +106,7 @@ bool memory_levels::find_cgroup(cgroup_version version, std::string_view control
   });
   if (!listed) return false;
   path_text mounts(root_);
-  return any_line(mounts.append("/proc/self/mountinfo").c_str(), [&](std::string_view line) {
+  return any_line(mounts.append("/proc/self/mountinfo").c_str(), missed_, [&](std::string_view line) {
     const auto mount = parse_mount_line(line);
     if (!mount || mount->type != (version == cgroup_version::v1 ? "cgroup" : "cgroup2")) return false;
     if (version == cgroup_version::v1 && !lists(mount->options, controller)) return false;
@@ -122,8 +133,8 @@ bool memory_levels::add_cgroup_levels(const path_text& leaf, std::size_t top_siz
     l = level();
     l.version = version;
     l.folder = folder;
-    l.limit_file = open_in(folder, v1 ? "memory.limit_in_bytes" : "memory.max");
-    if (!v1) l.high_file = open_in(folder, "memory.high");
+    l.limit_file = open_in(folder, v1 ? "memory.limit_in_bytes" : "memory.max", missed_);
+    if (!v1) l.high_file = open_in(folder, "memory.high", missed_);
     ++count_;
     const std::size_t end = folder.view().rfind('/');
     if (end == std::string_view::npos || end < top_size) break;
@@ -153,8 +164,8 @@ void memory_levels::read_cgroup(level& l) noexcept {
     l.stat = os::descriptor();
     return;
   }
-  if (!l.usage) l.usage = open_in(l.folder, v1 ? "memory.usage_in_bytes" : "memory.current");
-  if (!l.stat) l.stat = open_in(l.folder, "memory.stat");
+  if (!l.usage) l.usage = open_in(l.folder, v1 ? "memory.usage_in_bytes" : "memory.current", missed_);
+  if (!l.stat) l.stat = open_in(l.folder, "memory.stat", missed_);
   const auto used = read_number(l.usage);
   if (!used) {
     stale_ = true;
@@ -194,9 +205,10 @@ void memory_levels::read_machine(level& l) noexcept {
 // that can be seen, of which the usage comes nearest.
 void memory_levels::apply_hidden_limit() noexcept {
   if (count_ < 2 || levels_[1].version != cgroup_version::v1) return;
-  const os::descriptor file = open_in(levels_[1].folder, "memory.stat");
+  const os::descriptor file = open_in(levels_[1].folder, "memory.stat", missed_);
   char buffer[8192];
   const std::ptrdiff_t got = file ? os::read_from_start(file, buffer) : 0;
+  if (got < 0) missed_ = true;
   const auto told =
       find_field({buffer, got > 0 ? static_cast<std::size_t>(got) : 0}, "hierarchical_memory_limit").value_or(no_limit);
   level& top = levels_[count_ - 1];
@@ -249,10 +261,11 @@ std::uint64_t memory_levels::effective_limit() const noexcept {
 }
 
 void memory_levels::check() noexcept {
+  if (place_ != 0 && missed_) stale_ = true;
   apply_hidden_limit();
   path_text file(root_);
   std::uint64_t hash = 0xcbf29ce484222325U;
-  (void)any_line(file.append("/proc/self/cgroup").c_str(), [&](std::string_view line) {
+  (void)any_line(file.append("/proc/self/cgroup").c_str(), missed_, [&](std::string_view line) {
     for (const char c : line) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3U;
     hash = (hash ^ '\n') * 0x100000001b3U;
     return false;

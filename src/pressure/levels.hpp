@@ -65,7 +65,8 @@ class memory_levels {
   // Whether files vanished, or the process was moved to another cgroup: find() should be called.
   [[nodiscard]] bool stale() const noexcept { return stale_; }
 
-  // What changes seldom: whether the process is where it was, and limits of ancestors that cannot be seen.
+  // What changes seldom: whether the process is where it was, limits of ancestors that cannot be seen, and whether what
+  // was refused when the levels were found is refused still.
   void check() noexcept;
 
  private:
@@ -82,6 +83,7 @@ class memory_levels {
   std::uint64_t machine_bytes_ = no_limit;
   std::uint64_t place_ = 0;  // hash of /proc/self/cgroup
   bool stale_ = false;
+  bool missed_ = false;  // a file that is there, or may be, was refused
 };
 
 }  // namespace scoot::pressure

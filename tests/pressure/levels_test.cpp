@@ -241,7 +241,7 @@ TEST(levels, garbage_in_any_file_is_survived) {
   }
 }
 
-TEST(levels, any_file_that_cannot_be_opened_is_done_without) {
+TEST(levels, any_file_that_cannot_be_opened_or_read_is_done_without) {
   const fake_root root;
   root.machine(16 * gib, 10 * gib);
   root.v2("/a/b");
@@ -250,13 +250,13 @@ TEST(levels, any_file_that_cannot_be_opened_is_done_without) {
   std::uint64_t n = 1;
   for (;; ++n) {
     ASSERT_LT(n, 100U);
-    const std::uint64_t before = os::opens_made();
-    os::fail_nth_open(n, n % 2 == 0 ? EMFILE : EACCES);
+    const std::uint64_t before = os::event_calls_made();
+    os::fail_nth_event_call(n, n % 2 == 0 ? EMFILE : EIO);
     memory_levels levels(root.path());
     (void)levels.find(0);
     levels.read(second, 0);
-    os::fail_nth_open(0, 0);
-    if (os::opens_made() - before < n) break;
+    os::fail_nth_event_call(0, 0);
+    if (os::event_calls_made() - before < n) break;
     if (const level* l = levels.tightest(); l != nullptr) {
       EXPECT_LE(l->available, l->limit);
     }

@@ -7,11 +7,13 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cerrno>
 #include <chrono>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "os/events.hpp"
 #include "scoot/pressure.hpp"
 #include "support.hpp"
 
@@ -188,6 +190,35 @@ TEST(pressure_monitor, starts_without_anything_to_watch_and_ends_at_once) {
     ASSERT_NE(monitor, nullptr);
     EXPECT_EQ(monitor->deficit_bytes(), 0U);
   }
+}
+
+// Each of the first calls of the OS fails, in whichever thread: there is a monitor, or none; and if there is one, it
+// hears of what comes then.
+TEST(pressure_monitor, whatever_call_is_refused_hears_what_comes_then) {
+  int none = 0;
+  for (std::uint64_t n = 1; n <= 60; ++n) {
+    const fake_root root;
+    root.machine(gib, 500 * mib);
+    const std::string fifo = root.path_of("/fifo");
+    holder program;
+    pressure_options options = program.options(root.path());
+    options.fifo = fifo.c_str();
+    options.realtime_priority = 1;
+    options.sources &= ~pressure_source_bit(pressure_source::system_psi);
+    os::fail_nth_event_call(n, EIO);
+    const auto monitor = pressure_monitor::create(options);
+    if (monitor == nullptr) {
+      os::fail_nth_event_call(0, 0);
+      ++none;
+      continue;
+    }
+    EXPECT_TRUE(monitor->read_now(10'000)) << n;
+    EXPECT_TRUE(monitor->read_now(10'000)) << n;
+    os::fail_nth_event_call(0, 0);
+    monitor->report_shortage(1000);
+    EXPECT_TRUE(eventually([&] { return program.held <= 100 * mib - 1000; })) << n;
+  }
+  EXPECT_EQ(none, 1) << "only without an event to wake it by";
 }
 
 TEST(pressure_monitor, answers_many_threads_at_once) {

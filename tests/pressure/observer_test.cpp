@@ -2,7 +2,7 @@
 //
 // Goal: levels, sources and policy work together: notices come when they should, with the numbers they should, and no
 // failure of a source or a file costs more than that source. Method: an observer driven by the test itself, with a
-// clock and a file system of its own, and with every opening of a descriptor made to fail in turn.
+// clock and a file system of its own, and with every call of the OS made to fail in turn.
 #include "pressure/observer.hpp"
 
 #include <fcntl.h>
@@ -256,33 +256,49 @@ TEST(observer, sources_that_were_not_asked_for_are_off) {
   EXPECT_EQ(d.notices[0].give_back_bytes, mib);
 }
 
-// Whatever is refused at the start or later, there is an observer, it works with what it has, and says what is missing.
-TEST(observer, any_descriptor_that_is_refused_is_done_without) {
-  for (const int error : {EMFILE, EACCES}) {
+// Whatever is refused at the start or later, once, there is an observer, it works with what it has, says what is
+// missing, and a shortage is met.
+class observer_failure : public ::testing::TestWithParam<bool> {};
+INSTANTIATE_TEST_SUITE_P(cgroup, observer_failure, ::testing::Bool(),
+                         [](const auto& each) { return each.param ? "v2" : "v1"; });
+
+TEST_P(observer_failure, any_call_that_is_refused_is_done_without) {
+  for (const int error : {EMFILE, EIO}) {
     std::uint64_t n = 1;
     for (;; ++n) {
-      ASSERT_LT(n, 200U);
+      ASSERT_LT(n, 500U);
       const fake_root root;
+      const auto use = [&](std::uint64_t bytes) {
+        GetParam() ? root.v2_level("/a", "1073741824", "max", bytes) : root.v1_level("/a", gib, bytes, 0);
+      };
       root.machine(16 * gib, 10 * gib);
-      root.v2("/a");
-      root.v2_level("/a", "1073741824", "max", 1020 * mib);
-      root.write("/sys/fs/cgroup/a/memory.events", "low 0\nhigh 0\nmax 0\noom 0\n");
+      GetParam() ? root.v2("/a") : root.v1("/a");
+      use(900 * mib);
+      if (GetParam()) root.write("/sys/fs/cgroup/a/memory.events", "low 0\nhigh 0\nmax 0\noom 0\n");
       const std::string fifo = root.path_of("/fifo");
       driver d(root);
       d.options.fifo = fifo.c_str();
-      const std::uint64_t before = os::opens_made();
-      os::fail_nth_open(n, error);
+      d.options.sources |=
+          pressure_source_bit(pressure_source::canary) | pressure_source_bit(pressure_source::system_psi);
+      const std::uint64_t before = os::event_calls_made();
+      os::fail_nth_event_call(n, error);
       d.start();
       for (std::uint64_t t = 2; t < 6; ++t) (void)d.turn(t * second);
-      const bool reached = os::opens_made() - before >= n;
-      os::fail_nth_open(0, 0);
+      EXPECT_TRUE(d.notices.empty()) << n;
+      const std::size_t held_before = d.held;
+      std::uint64_t now = 6 * second;
+      for (int i = 0; i < 40; ++i) {
+        use(1010 * mib - (held_before - d.held));
+        now += d.turn(now);
+      }
+      const bool reached = os::event_calls_made() - before >= n;
+      os::fail_nth_event_call(0, 0);
+      EXPECT_GE(held_before - d.held, 18 * mib) << "call " << n << " failed with " << error;
       if (!reached) break;
-      // A second later what could not be opened was tried again, where that can be noticed.
-      const bool read = d.info(pressure_source::headroom).state == pressure_source_state::watching;
-      EXPECT_TRUE(read) << n;
+      EXPECT_EQ(d.info(pressure_source::headroom).state, pressure_source_state::watching) << n;
       EXPECT_EQ(d.info(pressure_source::program).state, pressure_source_state::watching);
     }
-    EXPECT_GT(n, 10U);
+    EXPECT_GT(n, 50U);
   }
 }
 
