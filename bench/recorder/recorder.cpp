@@ -5,15 +5,12 @@
 //
 // - Programs that run on glibc's malloc: what is asked is passed on to it by its second names, __libc_malloc and so on,
 //   which need no look-up and so work from the first instruction of the process on.
-// - Records the process it was loaded into. A forked child goes on unrecorded; a program that is started by the
-// recorded
-//   one finds that the file exists, and is not recorded either.
+// - Records the process it was loaded into. A forked child goes on unrecorded; a program that the recorded one starts
+//   finds that the file exists, and is not recorded either.
 // - Threads: one lock over the file and the table of objects. The order recorded is one in which it can have happened:
-// a
-//   block is noted after malloc returned it and forgotten before free gets it.
+//   a block is noted after malloc returned it and forgotten before free gets it.
 // - The program never notices: errno is kept, nothing is allocated from its heap. If the file can't be written any
-// more,
-//   a message says so, the recording ends without its end record, and the program goes on.
+//   more, a message says so, the recording ends without its end record, and the program goes on.
 // - Written when the process ends by exit, by _exit or by returning from main; not when a signal kills it.
 #include <errno.h>
 #include <fcntl.h>

@@ -30,6 +30,8 @@
 #include <limits>
 #include <memory>
 #include <new>
+#include <optional>
+#include <span>
 #include <type_traits>
 #include <utility>
 
@@ -83,6 +85,30 @@ class heap_vector {
   }
   [[nodiscard]] bool push_back(T element) noexcept { return insert_last(this, element); }
 
+  // Memory for one more element, got as push_back would get it. True: the next push_back, emplace_back or insert cannot
+  // fail, so a move-only element is not lost to it. False: there is none, and the vector is as before.
+  // Invalidates: addresses of unpinned blocks of the heap.
+  [[nodiscard]] bool make_room() noexcept { return size() != capacity_ || grow() != nullptr; }
+
+  // Adds copies of elements at the end: of its own, or of such as do not move now. False as push_back, and none was
+  // added. Invalidates: addresses of unpinned blocks of the heap.
+  [[nodiscard]] bool append(std::span<const T> elements) noexcept requires std::is_nothrow_copy_constructible_v<T> {
+    const std::size_t count = size();
+    const T* first = elements.data();
+    const bool own = !empty() && !std::less<>()(first, data()) && std::less<>()(first, data() + count);
+    const std::size_t offset = own ? static_cast<std::size_t>(first - data()) : 0;
+    heap_vector* self = this;
+    if (elements.size() > capacity_ - count) {
+      self = change_capacity(count + std::max(elements.size(), count / 2));
+      if (self == nullptr) return false;
+    }
+    if (own) first = self->data() + offset;
+    for (std::size_t i = 0; i < elements.size(); ++i, ++self->elements_->count) {
+      ::new (self->elements_->place(count + i)) T(first[i]);
+    }
+    return true;
+  }
+
   // Puts an element before the one at i, which is at most size(). Else as push_back. Cost: linear.
   [[nodiscard]] bool insert(std::size_t i, T element) noexcept {
     heap_vector* self = size() == capacity_ ? grow() : this;
@@ -104,6 +130,13 @@ class heap_vector {
     for (; i < count; ++i) detail::relocate_object(elements_->data() + i + 1, elements_->place(i));
   }
   void pop_back() noexcept { erase(size() - 1); }
+
+  // Removes the last element and answers it. The memory is kept. Moves no block.
+  [[nodiscard]] T take_back() noexcept {
+    T taken(std::move(back()));
+    pop_back();
+    return taken;
+  }
 
   // Removes all elements. The memory is kept. Moves no block.
   void clear() noexcept {
@@ -333,8 +366,13 @@ class heap_map {
     return index_of(key) != absent;
   }
 
-  // Adds an entry unless the key has one. Without memory the map is as before, and key and value are gone.
-  // Invalidates: addresses of unpinned blocks of the heap.
+  // Memory for one more entry, got as insert would get it. True: the next insert cannot fail, so a move-only value is
+  // not lost to it. False: there is none, and the map is as before. Invalidates: addresses of unpinned blocks of the
+  // heap.
+  [[nodiscard]] bool make_room() noexcept { return size() != room_in(capacity()) || grow() != nullptr; }
+
+  // Adds an entry unless the key has one. Without memory the map is as before, and key and value are gone (see
+  // make_room). Invalidates: addresses of unpinned blocks of the heap.
   [[nodiscard]] inserted insert(K key, V value) noexcept {
     const std::size_t known = index_of(key);
     if (known != absent) return {&table_->at(known)->value, false};
@@ -358,6 +396,31 @@ class heap_map {
     if (i == absent) return false;
     remove(i);
     return true;
+  }
+
+  // Removes the entry of a key and answers its value; nothing if there is none. Moves no block.
+  template <class Key = K>
+  [[nodiscard]] std::optional<V> take(const Key& key) noexcept {
+    const std::size_t i = index_of(key);
+    if (i == absent) return std::nullopt;
+    std::optional<V> taken(std::move(table_->at(i)->value));
+    remove(i);
+    return taken;
+  }
+
+  // Removes all entries of which doomed(entry&) is true, and returns how many. It must not use the map, and may be
+  // asked of an entry twice. The memory is kept. Moves no block.
+  template <class Predicate>
+  std::size_t erase_if(Predicate doomed) noexcept {
+    const std::size_t before = size();
+    for (std::size_t i = 0; i < capacity();) {
+      if (table_->tags()[i] != 0 && doomed(*table_->at(i))) {
+        remove(i);  // another entry may be here now
+      } else {
+        ++i;
+      }
+    }
+    return before - size();
   }
 
   // Removes all entries and gives the memory back. Moves nothing.
@@ -428,15 +491,16 @@ class heap_map {
 
   [[nodiscard]] inserted add(K& key, V& value) noexcept {
     heap_map* self = this;
-    if (size() == room_in(capacity())) {
-      self = change_capacity(places_for(size() + std::max<std::size_t>(size() / 2, 1)));
-      if (self == nullptr) return {nullptr, false};
-    }
+    if (size() == room_in(capacity()) && (self = grow()) == nullptr) return {nullptr, false};
     const std::size_t i = take_place(*self->table_, self->hash_of(key));
     auto* place = static_cast<entry*>(self->table_->place(i));
     ::new (static_cast<void*>(&place->key)) K(std::move(key));
     ::new (static_cast<void*>(&place->value)) V(std::move(value));
     return {&place->value, true};
+  }
+
+  [[nodiscard]] heap_map* grow() noexcept {
+    return change_capacity(places_for(size() + std::max<std::size_t>(size() / 2, 1)));
   }
 
   // Where the map is then, or null if there was no memory.

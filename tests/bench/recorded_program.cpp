@@ -2,6 +2,7 @@
 //
 // The program that trace_test.cpp records. Its argument says what it does; the sizes are such as nothing else asks for.
 #include <fcntl.h>
+#include <malloc.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -10,6 +11,8 @@
 #include <atomic>
 #include <cstdlib>
 #include <cstring>
+#include <iterator>
+#include <new>
 #include <string_view>
 #include <thread>
 #include <vector>
@@ -35,6 +38,25 @@ int plain() {
   std::free(grown);
   std::free(zeroed);
   std::free(aligned);
+  return 0;
+}
+
+// The ways that are seldom taken, with C++'s own for over-aligned types.
+int seldom() {
+  void* blocks[] = {memalign(64, 10'555), std::aligned_alloc(4096, 12'288), valloc(10'666), pvalloc(1),
+                    ::operator new (11'111, std::align_val_t{128})};
+  constexpr std::size_t alignments[] = {64, 4096, 4096, 4096, 128};
+  for (std::size_t i = 0; i < std::size(blocks); ++i) {
+    if (reinterpret_cast<std::uintptr_t>(blocks[i]) % alignments[i] != 0) return 1;
+  }
+  void* array = reallocarray(nullptr, 3, 3'741);  // 11,223
+  array = reallocarray(array, 5, 3'741);          // 18,705
+  void* fresh = std::realloc(nullptr, 11'333);
+  if (array == nullptr || fresh == nullptr || std::realloc(fresh, 0) != nullptr) return 1;
+  if (reallocarray(array, std::size_t{1} << 40, std::size_t{1} << 40) != nullptr) return 1;
+  ::operator delete (blocks[4], std::align_val_t{128});
+  for (int i = 0; i < 4; ++i) std::free(blocks[i]);
+  std::free(array);
   return 0;
 }
 
@@ -115,6 +137,7 @@ int limited() {
 int main(int argc, char** argv) {
   const std::string_view what = argc > 1 ? argv[1] : "";
   if (what == "plain") return plain();
+  if (what == "seldom") return seldom();
   if (what == "threads") return threads();
   if (what == "forks") return forks();
   if (what == "leaves") _exit(many(3));

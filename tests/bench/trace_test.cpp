@@ -103,6 +103,30 @@ TEST_F(recorder, notes_every_way_to_allocate_resize_and_free) {
   EXPECT_GE(t.live_bytes_peak(), 10'111 + 3 * 3'371 + 200'333 + 10'444U);
 }
 
+TEST_F(recorder, notes_the_ways_that_are_seldom_taken) {
+  read_trace_of("seldom", 0);
+  const auto find = [&](std::uint64_t size) {
+    return std::find_if(t.begin(), t.end(), [&](const trace_operation& o) { return o.size == size; });
+  };
+  constexpr struct {
+    std::uint64_t size;
+    unsigned alignment_log2;
+  } aligned[] = {{10'555, 6}, {12'288, 12}, {10'666, 12}, {4096, 12}, {11'111, 7}};
+  for (const auto& each : aligned) {
+    ASSERT_EQ(count(what::allocate, each.size), 1U) << each.size;
+    EXPECT_EQ(find(each.size)->alignment_log2, each.alignment_log2) << each.size;
+  }
+  EXPECT_EQ(count(what::allocate, 11'223), 1U);
+  EXPECT_EQ(count(what::reallocate, 18'705), 1U);
+  EXPECT_EQ(count(what::allocate, 11'333), 1U);
+  for (const std::uint64_t size : {10'555, 12'288, 10'666, 11'111, 11'223, 11'333}) {  // all freed, by realloc to 0 too
+    const auto* made = find(size);
+    EXPECT_TRUE(std::any_of(made + 1, t.end(), [&](const trace_operation& o) {
+      return o.slot == made->slot && o.kind == what::free;
+    })) << size;
+  }
+}
+
 // Reading checks that nothing is freed twice or resized when it is gone, so the order of the threads' calls was right.
 TEST_F(recorder, orders_the_calls_of_threads_that_share_blocks) {
   read_trace_of("threads", 0);

@@ -6,9 +6,11 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -163,6 +165,97 @@ TEST_F(containers_test, a_map_that_cannot_grow_is_as_before) {
   EXPECT_TRUE(m.insert(n, counted(n)).is_new);
   m.clear();
   EXPECT_EQ(counted::alive, 0);
+}
+
+TEST_F(containers_test, what_has_room_takes_a_move_only_element_without_losing_it) {
+  make_heap(1 * mib);
+  heap_vector<owner<counted>> v(*things);
+  heap_map<std::uint64_t, owner<counted>> m(*things);
+  std::uint64_t n = 0;
+  for (; n < 500; ++n) {
+    ASSERT_TRUE(v.make_room());
+    ASSERT_TRUE(m.make_room());
+    ASSERT_TRUE(v.push_back(make<counted>(*things, n)));
+    ASSERT_TRUE(m.insert(n, make<counted>(*things, n)).is_new);
+  }
+  owner<counted> one = make<counted>(*things, n);
+  owner<counted> other = make<counted>(*things, n);
+  const ballast full(*h, 1000);
+  while (v.make_room()) ASSERT_TRUE(v.push_back({}));
+  for (std::uint64_t key = n + 1; m.make_room(); ++key) ASSERT_TRUE(m.insert(key, {}).is_new);
+  EXPECT_FALSE(v.make_room()) << "the budget is full";
+  EXPECT_EQ(one->number(), n) << "who asks first keeps what it has";
+  v.pop_back();
+  EXPECT_TRUE(v.make_room());
+  EXPECT_TRUE(v.push_back(std::move(one)));
+  EXPECT_EQ(v.back()->number(), n);
+  EXPECT_TRUE(m.erase(n - 1));
+  EXPECT_TRUE(m.make_room());
+  EXPECT_TRUE(m.insert(n, std::move(other)).is_new);
+}
+
+TEST_F(containers_test, elements_are_taken_out_with_what_they_own) {
+  heap_vector<owner<counted>> v(*things);
+  heap_map<int, owner<counted>> m(*things);
+  for (int i = 0; i < 100; ++i) {
+    ASSERT_TRUE(v.push_back(make<counted>(*things, std::uint64_t(i))));
+    ASSERT_TRUE(m.insert(i, make<counted>(*things, std::uint64_t(i))).is_new);
+  }
+  const owner<counted> last = v.take_back();
+  EXPECT_EQ(last->number(), 99U);
+  EXPECT_EQ(v.size(), 99U);
+  std::optional<owner<counted>> taken = m.take(40);
+  ASSERT_TRUE(taken);
+  EXPECT_EQ((*taken)->number(), 40U);
+  EXPECT_FALSE(m.contains(40));
+  EXPECT_FALSE(m.take(40));
+  h->move_everything();
+  EXPECT_EQ((*taken)->number(), 40U);
+}
+
+TEST_F(containers_test, a_vector_appends_copies_its_own_included) {
+  heap_vector<int> v(*things);
+  ASSERT_TRUE(v.append({}));
+  const int first[] = {1, 2, 3};
+  ASSERT_TRUE(v.append(first));
+  std::vector<int> expected(first, first + 3);
+  for (int i = 0; i < 12; ++i) {
+    ASSERT_TRUE(v.append({v.data() + 1, v.size() - 1}));
+    const std::vector<int> tail(expected.begin() + 1, expected.end());
+    expected.insert(expected.end(), tail.begin(), tail.end());
+    h->move_everything();
+  }
+  ASSERT_EQ(v.size(), expected.size());
+  EXPECT_TRUE(std::equal(v.begin(), v.end(), expected.begin()));
+  const std::size_t before = v.size();
+  const std::vector<int> too_many(40 * mib / sizeof(int));
+  EXPECT_FALSE(v.append(too_many));
+  EXPECT_EQ(v.size(), before);
+}
+
+TEST_F(containers_test, a_map_loses_all_entries_that_are_doomed_and_no_others) {
+  struct few_hashes {
+    std::size_t operator()(int i) const noexcept { return static_cast<std::size_t>(i % 7); }
+  };
+  for (const int every : {1, 2, 3, 10, 1000}) {
+    heap_map<int, owner<counted>> spread(*things);
+    heap_map<int, int, few_hashes> crowded(*things);
+    for (int i = 0; i < 400; ++i) {
+      ASSERT_TRUE(spread.insert(i, make<counted>(*things, std::uint64_t(i))).is_new);
+      ASSERT_TRUE(crowded.insert(i, i).is_new);
+    }
+    const std::size_t doomed = static_cast<std::size_t>((400 + every - 1) / every);
+    EXPECT_EQ(spread.erase_if([&](auto& e) { return e.key % every == 0; }), doomed);
+    EXPECT_EQ(crowded.erase_if([&](auto& e) { return e.value % every == 0; }), doomed);
+    for (int i = 0; i < 400; ++i) {
+      ASSERT_EQ(spread.contains(i), i % every != 0);
+      ASSERT_EQ(crowded.contains(i), i % every != 0);
+      if (i % every == 0) continue;
+      ASSERT_EQ((*spread.find(i))->number(), std::uint64_t(i));
+    }
+  }
+  heap_map<int, int> none(*things);
+  EXPECT_EQ(none.erase_if([](auto&) { return true; }), 0U);
 }
 
 TEST_F(containers_test, every_number_of_entries_that_is_reserved_fits_without_growing) {
