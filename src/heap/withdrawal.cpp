@@ -139,10 +139,11 @@ void heap_impl::close_gaps(shelf& s, page_info* page, std::size_t end) noexcept 
   pool_.uncharge(resident - gaps);
 }
 
-// For a page without blocks: nothing of it is missing or withdrawn any more.
+// For a page without blocks: nothing of it is missing or withdrawn any more. It may stay, as the last of its shelf: so
+// what is resident reaches to its first slot, as ever.
 void heap_impl::forget_withdrawn(shelf& s, page_info* page) noexcept {
   if (page->withdrawn == 0) return;
-  close_gaps(s, page, 0);
+  close_gaps(s, page, page->start());
   s.withdrawn -= page->withdrawn;
   page->withdrawn = 0;
 }

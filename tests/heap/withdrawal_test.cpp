@@ -165,6 +165,31 @@ TEST_F(withdrawal_test, once_the_pins_are_gone_pages_are_emptied_as_ever) {
   }
 }
 
+// The first page of a shelf does not begin with a slot, and stays when it is empty.
+TEST_F(withdrawal_test, the_last_page_of_a_shelf_is_used_anew_from_its_first_slot) {
+  for (std::size_t size = 136; size <= 4096; size += size / 8) {
+    make(8 * mib, {1, 8}, 64 * kib);
+    const std::size_t slots = 60 * kib / size;
+    for (std::size_t i = 0; i < slots; ++i) ASSERT_GE(blocks.allocate(*h, k, size), 0);
+    std::byte* const pinned[] = {blocks.at.front(), blocks.at.back()};
+    for (std::byte* block : pinned) ASSERT_TRUE(h->pin(block));
+    for (std::size_t i = 0; i < slots; ++i) {
+      if (blocks.at[i] != pinned[0] && blocks.at[i] != pinned[1]) blocks.free(*h, i);
+    }
+    const std::size_t held = h->stats().held_bytes;
+    h->compact();
+    EXPECT_LT(h->stats().held_bytes, held / 2) << size;
+    for (std::byte* block : pinned) h->unpin(block);
+    blocks.free_all(*h);
+    h->move_everything();
+    h->verify();
+    for (std::size_t i = 0; i < 3 * slots; ++i) ASSERT_GE(blocks.allocate(*h, k, size), 0);
+    h->verify();
+    EXPECT_TRUE(blocks.all_intact()) << size;
+    blocks.free_all(*h);
+  }
+}
+
 TEST_F(withdrawal_test, a_full_budget_gets_room_beside_pins) {
   make(8 * mib, {}, 64 * kib);
   for (std::size_t i = 0; i < 7 * mib / 200; ++i) ASSERT_GE(blocks.allocate(*h, k, 200), 0);
