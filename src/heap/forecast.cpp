@@ -25,12 +25,17 @@ std::size_t heap_impl::withdrawable(const shelf& s) const noexcept {
   return bytes;
 }
 
-// What is resident of withdrawn slots.
+// What is resident of withdrawn slots, and behind the last slot of pages that have some. (The top's is slack.)
 std::size_t heap_impl::beside_missing(const shelf& s) const noexcept {
   if (s.withdrawn == 0) return 0;
-  std::size_t missing = 0;
-  for (std::uint32_t i = 0; i < s.page_count; ++i) missing += s.pages[i]->missing_bytes();
-  return static_cast<std::size_t>(s.withdrawn) * s.slot - missing;
+  std::size_t bytes = static_cast<std::size_t>(s.withdrawn) * s.slot;
+  for (std::uint32_t i = 0; i < s.page_count; ++i) {
+    const page_info* page = s.pages[i];
+    bytes -= page->missing_bytes();
+    if (page->withdrawn == 0 || page == s.top() || page->pins != 0) continue;
+    bytes += page->resident_end - page->start() - std::size_t{s.fresh_of(page)} * s.slot;
+  }
+  return bytes;
 }
 
 void heap_impl::forecast_shelf(const shelf& s, forecast& f) const noexcept {

@@ -106,7 +106,8 @@ bool heap_impl::restore_hole(shelf& s) noexcept {
 bool heap_impl::fill_withdrawn(shelf& s, work_left& work) noexcept {
   if (!worth_joining(beside_missing(s), static_cast<std::size_t>(s.blocks()) * s.slot)) return true;
   s.sort_withdrawn();
-  s.restore_next = 0;
+  s.restore_next = 0;  // the first page with any: restore_hole itself does not look far
+  while (s.pages[s.restore_next]->withdrawn == 0) ++s.restore_next;
   while (s.withdrawn != 0 && s.holes == 0) {
     trim_idle_for(s.slot);
     if (!restore_hole(s)) break;

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <map>
 #include <random>
 #include <vector>
 
@@ -186,6 +187,44 @@ TEST_F(withdrawal_test, the_last_page_of_a_shelf_is_used_anew_from_its_first_slo
     for (std::size_t i = 0; i < 3 * slots; ++i) ASSERT_GE(blocks.allocate(*h, k, size), 0);
     h->verify();
     EXPECT_TRUE(blocks.all_intact()) << size;
+    blocks.free_all(*h);
+  }
+}
+
+// Far behind pages that have none, and with little to gain but what lies behind the last block of each page.
+TEST_F(withdrawal_test, what_pins_left_in_many_pages_is_joined_at_once) {
+  for (std::size_t size : {200U, 1000U, 2100U}) {
+    make(64 * mib, {1, 32 * kib}, 64 * kib);
+    for (std::size_t i = 0; i < 16 * mib / size; ++i) ASSERT_GE(blocks.allocate(*h, k, size), 0);
+    // In three of four pages one block is left, in the others two that are apart.
+    std::map<std::uintptr_t, std::vector<std::size_t>> pages;
+    for (std::size_t i = 0; i < blocks.at.size(); ++i) {
+      pages[reinterpret_cast<std::uintptr_t>(blocks.at[i]) / (64 * kib)].push_back(i);
+    }
+    std::vector<std::byte*> pinned;
+    for (const auto& [page, inside] : pages) {
+      for (std::size_t n = 0; n < inside.size(); ++n) {
+        std::byte* block = blocks.at[inside[n]];
+        const bool stays = n == 0 || (page % 4 == 0 && n + 1 == inside.size());
+        if (stays) {
+          ASSERT_TRUE(h->pin(block));
+          pinned.push_back(block);
+        } else {
+          blocks.free(*h, inside[n]);
+        }
+      }
+    }
+    h->compact();
+    EXPECT_GT(count().withdrawn, 0U) << size;
+    for (std::byte* block : pinned) h->unpin(block);
+    h->compact();
+    std::map<std::size_t, std::size_t> usable;
+    for (const std::byte* block : blocks.at) {
+      if (block != nullptr) ++usable[h->usable_size(block)];
+    }
+    EXPECT_LE(h->stats().held_bytes, space_bound(usable, pool->page_bytes())) << size;
+    EXPECT_TRUE(blocks.all_intact());
+    h->verify();
     blocks.free_all(*h);
   }
 }
