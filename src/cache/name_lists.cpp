@@ -102,8 +102,10 @@ void name_lists::unlink(unsigned list, chunk* c) noexcept {
   (c->previous == nullptr ? ends.first : c->previous->next) = c->next;
   (c->next == nullptr ? ends.last : c->next->previous) = c->previous;
   if (ends.first != nullptr) ends.first->list = ends.last->list = static_cast<std::uint16_t>(list);
-  for (chunk*& cursor : cursors_) {
-    if (cursor == c) cursor = c->next;
+  for (unsigned which = 0; which < 2; ++which) {
+    if (cursors_[which] != c) continue;
+    cursors_[which] = c->next;
+    filling_[which] = false;
   }
   give_back(c);
 }

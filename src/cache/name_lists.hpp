@@ -62,9 +62,9 @@ class name_lists {
   // Appends all of `from` to `to` in one step.
   void splice(unsigned from, unsigned to) noexcept;
 
-  // Rewrites the chunk under a running cursor, and as much of its successor as fits: keep(popped, new_mark) answers
-  // whether the name is valid, and then gives its item the new mark. keep must not allocate. `first` and `end` limit
-  // the cursor to lists in [first, end). Returns the names dropped.
+  // Rewrites the chunk under a running cursor, filling it with what is valid in its successors, some two chunks of
+  // names a call: keep(popped, new_mark) answers whether the name is valid, and then gives its item the new mark. keep
+  // must not allocate. `first` and `end` limit the cursor to lists in [first, end). Returns the names dropped.
   template <class Keep>
   std::size_t tidy(unsigned first, unsigned end, Keep&& keep) noexcept;
 
@@ -122,6 +122,7 @@ class name_lists {
   unsigned spares_ = 0;
   unsigned marks_ = 0;
   chunk* cursors_[2] = {};  // where tidy goes on: in the queues, in the wheel
+  bool filling_[2] = {};    // the chunk there is rewritten, but not full yet
   unsigned cursor_lists_[2] = {};
   std::size_t queued_ = 0;
   std::size_t filed_ = 0;
@@ -132,8 +133,10 @@ template <class Keep>
 std::size_t name_lists::tidy(unsigned first, unsigned end, Keep&& keep) noexcept {
   const unsigned which = first < 2 ? 0 : 1;
   chunk*& cursor = cursors_[which];
+  bool& filling = filling_[which];
   unsigned& list = cursor_lists_[which];
   if (cursor == nullptr) {
+    filling = false;
     for (unsigned tried = 0; tried < end - first && cursor == nullptr; ++tried) {
       list = list < first || list + 1 >= end ? first : list + 1;
       cursor = lists_[list].first;
@@ -141,33 +144,31 @@ std::size_t name_lists::tidy(unsigned first, unsigned end, Keep&& keep) noexcept
     if (cursor == nullptr) return 0;
   }
   chunk* const c = cursor;
-  const std::uint8_t mark = new_mark(list);
-  std::size_t kept = 0, dropped = 0;
-  for (std::size_t at = c->begin; at < c->end; ++at) {
-    const popped p{read(*c, at), c->mark};
-    if (keep(p, mark)) {
-      write(*c, kept++, p.of);
+  std::size_t dropped = 0;
+  const auto take = [&](const popped& p) {
+    if (keep(p, c->mark)) {
+      write(*c, c->end++, p.of);
     } else {
       ++dropped;
     }
+  };
+  if (!filling) {
+    const std::size_t begin = c->begin, count = c->end;
+    const std::uint8_t old_mark = c->mark;
+    c->begin = c->end = 0;
+    c->mark = new_mark(list);
+    for (std::size_t at = begin; at < count; ++at) take({read(*c, at), old_mark});
   }
-  c->begin = 0;
-  c->end = static_cast<std::uint16_t>(kept);
-  c->mark = mark;
-  cursor = c->next;
-  if (chunk* const n = c->next; n != nullptr) {
-    while (n->begin < n->end && c->end < names_per_chunk) {
-      const popped p{read(*n, n->begin++), n->mark};
-      if (keep(p, mark)) {
-        write(*c, c->end++, p.of);
-      } else {
-        ++dropped;
-      }
-    }
-    if (n->begin == n->end) unlink(list, n);  // moves the cursor on
+  std::size_t looked = 0;
+  while (c->end < names_per_chunk && c->next != nullptr && looked < names_per_chunk) {
+    chunk* const n = c->next;
+    for (; n->begin < n->end && c->end < names_per_chunk; ++looked) take({read(*n, n->begin++), n->mark});
+    if (n->begin == n->end) unlink(list, n);
   }
   count_of(list) -= dropped;
-  if (c->begin == c->end) unlink(list, c);
+  filling = c->end < names_per_chunk && c->next != nullptr;
+  if (!filling) cursor = c->next;
+  if (c->begin == c->end) unlink(list, c);  // moves the cursor on
   return dropped;
 }
 

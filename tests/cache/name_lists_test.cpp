@@ -8,6 +8,7 @@
 
 #include <deque>
 #include <map>
+#include <vector>
 
 #include "support.hpp"
 
@@ -133,6 +134,37 @@ TEST_F(name_lists_test, tidy_drops_the_names_of_earlier_lives) {
     }
   }
   EXPECT_LT(lists_.queued(), 700u);
+}
+
+TEST_F(name_lists_test, tidy_leaves_no_chunks_that_are_mostly_empty) {
+  // Most names become stale soon, a few much later, as those of items with a ttl in a cache that evicts.
+  testing::seeded random(5);
+  constexpr std::size_t young_max = 500, valid_max = 5000;
+  std::map<std::uint32_t, std::uint8_t> marks;
+  std::deque<std::uint32_t> young;
+  std::vector<std::uint32_t> old;
+  for (std::uint32_t i = 0; i < 300000; ++i) {
+    marks[i] = push(2, i);
+    young.push_back(i);
+    if (young.size() <= young_max) continue;
+    std::uint32_t leaves = young.front();
+    young.pop_front();
+    if (old.size() < valid_max - young_max) {
+      old.push_back(leaves);
+      continue;
+    }
+    if (random.below(10) == 0) std::swap(leaves, old[random.below(old.size())]);
+    marks.erase(leaves);
+    if (lists_.filed() < valid_max * 5 / 4) continue;
+    lists_.tidy(2, list_count, [&](const name_lists::popped& p, std::uint8_t mark) {
+      const auto at = marks.find(p.of.place);
+      if (at == marks.end() || at->second != p.mark) return false;
+      at->second = mark;
+      return true;
+    });
+  }
+  lists_.verify();
+  EXPECT_LT(lists_.bytes(), valid_max * 5 * 3 / 2);
 }
 
 }  // namespace
