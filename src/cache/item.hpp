@@ -132,6 +132,9 @@ class item {
 
   [[nodiscard]] unsigned uses() const noexcept { return bytes_[0] >> 6; }
   void set_uses(unsigned uses) noexcept { bytes_[0] = static_cast<unsigned char>((bytes_[0] & 0x3fu) | uses << 6); }
+  void count_use() noexcept {
+    if (uses() != uses_max) set_uses(uses() + 1);
+  }
   [[nodiscard]] bool was_read() const noexcept { return (bytes_[0] & read) != 0; }
   void note_read() noexcept {
     const unsigned shape = bytes_[0];

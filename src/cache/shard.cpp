@@ -212,7 +212,7 @@ shard::evicted shard::evict_one() noexcept {
       return result;
     }
     if ((!kept && policy_.judge(q, it) == eviction::verdict::evict) || !lists_.can_push(eviction::main)) {
-      policy_.evicted(q, index_, p.of);
+      policy_.evicted(index_, p.of);
       remove(s, cold_ != nullptr && cold_->add(p.of, it) ? cause::demoted : cause::evicted);
       result.bytes = bytes;
       return result;
@@ -513,6 +513,7 @@ void shard::verify() noexcept {
   }
   SCOOT_CHECK(1, bytes[0] == policy_.bytes(eviction::small) && bytes[1] == policy_.bytes(eviction::main),
               "bytes of the queues are wrong: %zu and %zu", bytes[0], bytes[1]);
+  SCOOT_CHECK(1, policy_.items() == index_.entries(), "the policy counts %zu items", policy_.items());
   SCOOT_CHECK(1, std::equal(std::begin(epochs), std::end(epochs), std::begin(in_epoch_)), "items of epochs are wrong");
   if (cold_ != nullptr) {
     cold_->verify();

@@ -223,6 +223,7 @@ progress shard::install(const hashed_key& k, item it) noexcept {
   const slot s = find_live(k);
   if (s) {
     take_over(s, it);
+    it.count_use();
   } else {
     if (!add_new(k, it)) return out_of_memory(0);
     (void)remove_cold(k);  // a key is in one tier only
@@ -276,6 +277,7 @@ bool shard::overwrite(slot s, std::string_view value, const store_options& optio
   it.set_value_bytes(value.size());
   std::memcpy(it.value(), value.data(), value.size());
   it.set_read(false);
+  it.count_use();
   if (fields.flags) it.set_flags(options.flags);
   if (fields.cas) it.set_cas(cas_for(options));
   if (fields.notes) [[unlikely]] {
