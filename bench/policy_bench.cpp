@@ -26,9 +26,10 @@ bool complain(const std::string& what) {
 // ---- replay -------------------------------------------------------------------------------------------------------
 
 struct replay_result {
-  std::uint64_t gets = 0, misses = 0;  // of the second half
-  std::uint64_t evictions = 0;         // of all
-  double payload = 0;                  // bytes of keys and values held, mean over the second half
+  std::uint64_t gets = 0, misses = 0;               // of the second half
+  std::uint64_t value_bytes = 0, bytes_missed = 0;  // of these
+  std::uint64_t evictions = 0;                      // of all
+  double payload = 0;                               // bytes of keys and values held, mean over the second half
   [[nodiscard]] double miss_ratio() const {
     return gets == 0 ? 0 : static_cast<double>(misses) / static_cast<double>(gets);
   }
@@ -55,6 +56,8 @@ replay_result replay(const request_trace& t, replayed_cache& cache, std::size_t 
         if (!hit) (void)cache.store(q, when::always);
         r.gets += i >= half;
         r.misses += i >= half && !hit;
+        r.value_bytes += i >= half ? q.value_bytes : 0;
+        r.bytes_missed += i >= half && !hit ? q.value_bytes : 0;
         break;
       }
       case cache_operation::set:
@@ -82,17 +85,24 @@ replay_result replay(const request_trace& t, replayed_cache& cache, std::size_t 
 
 // ---- one trace at one budget --------------------------------------------------------------------------------------
 
-enum column : unsigned { scoot, memcached, segmented, plain_lru, sieve, unlimited, columns };
-constexpr const char* column_names[columns] = {"scoot", "memcached", "segmented LRU", "LRU", "SIEVE", "unlimited"};
-constexpr const char* column_keys[columns] = {"scoot", "memcached", "segmented_lru", "lru", "sieve", "unlimited"};
+enum column : unsigned { scoot, memcached, memcached_m, segmented, plain_lru, sieve, offline, unlimited, columns };
+constexpr const char* column_names[columns] = {"scoot", "memcached", "memcached -m", "segmented LRU",
+                                               "LRU",   "SIEVE",     "offline",      "unlimited"};
+constexpr const char* column_keys[columns] = {"scoot", "memcached", "memcached_m", "segmented_lru",
+                                              "lru",   "sieve",     "offline",     "unlimited"};
 
 struct comparison {
   std::string name;
   double budget_mib = 0;
   double fraction = 0;
   replay_result results[columns];
-  // Misses of a policy to those of memcached's at the same -m; 1 where neither misses.
-  [[nodiscard]] double ratio(column c) const { return quotient(results[c].misses, results[memcached].misses); }
+  // Misses of a policy to those of memcached's in the same memory; 1 where neither misses.
+  [[nodiscard]] double ratio(column c, column to = memcached) const {
+    return quotient(results[c].misses, results[to].misses);
+  }
+  [[nodiscard]] double ratio_of_bytes() const {
+    return quotient(results[scoot].bytes_missed, results[memcached].bytes_missed);
+  }
   // The same for the misses that more memory would spare.
   [[nodiscard]] double ratio_of_avoidable(column c) const { return quotient(avoidable(c), avoidable(memcached)); }
   [[nodiscard]] std::uint64_t avoidable(column c) const {
@@ -121,14 +131,16 @@ bool compare(const request_trace& t, double fraction, std::size_t budget, std::s
   std::size_t payload = 0;
   for (unsigned c = 0; c < columns; ++c) {
     progress(t.name + "  " + format_fixed(out.budget_mib, 1) + " MiB  " + column_names[c]);
+    if (c == offline && !o.offline) continue;
     std::unique_ptr<replayed_cache> cache;
-    const memcached_model_options model{budget, page_for(budget, object_bytes), true};
-    const memcached_model_options one_class{payload, payload, false};
+    const memcached_model_options model{budget, page_for(budget, object_bytes), true, c == memcached};
+    const memcached_model_options one_class{payload, payload, false, false};
     switch (c) {
       case scoot:
         cache = make_scoot(budget, o.generating.seed);
         break;
       case memcached:
+      case memcached_m:
         cache = make_memcached(t, model);
         break;
       case segmented:
@@ -139,6 +151,9 @@ bool compare(const request_trace& t, double fraction, std::size_t budget, std::s
         break;
       case sieve:
         cache = make_sieve(t, payload);
+        break;
+      case offline:
+        cache = make_offline(t, payload);
         break;
       default:
         cache = make_lru(t, t.payload_bytes * 2 + t.requests.size());
@@ -172,7 +187,7 @@ bool validate(request_trace t, std::size_t budget, std::size_t filling, const st
         static_cast<std::uint32_t>(seconds * static_cast<double>(i) / static_cast<double>(t.requests.size()));
   }
   const std::size_t page_bytes = std::size_t{1} << 20;
-  const replay_result model = replay(t, *make_memcached(t, {memory_mib << 20, page_bytes, true}), filling);
+  const replay_result model = replay(t, *make_memcached(t, {memory_mib << 20, page_bytes, true, false}), filling);
   progress_done();
   std::printf("%s without expiry, -m %zu, %.0f s: %s misses %.4f of the gets, the model %.4f (%+.1f %%)\n",
               t.name.c_str(), memory_mib, seconds, program.c_str(), theirs.miss_ratio(), model.miss_ratio(),
@@ -182,11 +197,39 @@ bool validate(request_trace t, std::size_t budget, std::size_t filling, const st
 
 // ---- reporting ----------------------------------------------------------------------------------------------------
 
-double median(std::vector<double> values) { return summarise(std::move(values)).median; }
+std::string ratio_of(const comparison& c, column k) {
+  return c.results[k].gets == 0 ? "-" : format_fixed(c.ratio(k), 3);
+}
+
+void report_summary(const std::vector<comparison>& all, double fraction) {
+  std::vector<std::vector<std::string>> table = {{"", "median", "min", "max"}};
+  const auto add = [&](const std::string& what, auto&& value) {
+    std::vector<double> values;
+    for (const comparison& c : all) {
+      if (c.fraction == fraction) values.push_back(value(c));
+    }
+    const summary s = summarise(values);
+    table.push_back({what, format_fixed(s.median, 3), format_fixed(s.min, 3), format_fixed(s.max, 3)});
+  };
+  const bool offline_too = all[0].results[offline].gets != 0;
+  add("scoot / memcached, all of its memory", [](const comparison& c) { return c.ratio(scoot); });
+  add("scoot / memcached, its table beyond -m", [](const comparison& c) { return c.ratio(scoot, memcached_m); });
+  add("bytes missed, scoot / memcached", [](const comparison& c) { return c.ratio_of_bytes(); });
+  add("avoidable misses, scoot / memcached", [](const comparison& c) { return c.ratio_of_avoidable(scoot); });
+  add("scoot / segmented LRU =", [](const comparison& c) { return c.ratio(scoot, segmented); });
+  add("scoot / LRU =", [](const comparison& c) { return c.ratio(scoot, plain_lru); });
+  add("scoot / SIEVE =", [](const comparison& c) { return c.ratio(scoot, sieve); });
+  if (offline_too) add("offline = / memcached", [](const comparison& c) { return c.ratio(offline); });
+  add("unlimited / memcached", [](const comparison& c) { return c.ratio(unlimited); });
+  std::printf("\nmisses to misses, budget %s; = with as many bytes of keys and values\n",
+              format_fixed(fraction, 3).c_str());
+  print_table(table);
+}
 
 void report(const std::vector<comparison>& all, json_rows& rows) {
-  std::vector<std::vector<std::string>> table = {{"trace", "", "MiB", "scoot", "memcached", "scoot/mc", "payload/mc",
-                                                  "seg.LRU=", "LRU=", "SIEVE=", "unlimited", "avoidable/mc"}};
+  std::vector<std::vector<std::string>> table = {{"trace", "", "MiB", "scoot", "memcached", "scoot/mc", "/mc -m",
+                                                  "bytes/mc", "avoidable/mc", "payload/mc", "seg.LRU=/mc", "LRU=/mc",
+                                                  "SIEVE=/mc", "offline=/mc", "unlimited/mc"}};
   for (const comparison& c : all) {
     const replay_result& mine = c.results[scoot];
     const double density = c.results[memcached].payload > 0 ? mine.payload / c.results[memcached].payload : 1;
@@ -194,10 +237,11 @@ void report(const std::vector<comparison>& all, json_rows& rows) {
     line.push_back(format_fixed(mine.miss_ratio(), 4));
     line.push_back(format_fixed(c.results[memcached].miss_ratio(), 4));
     line.push_back(format_fixed(c.ratio(scoot), 3));
-    line.push_back(format_fixed(density, 3));
-    for (const column k : {segmented, plain_lru, sieve, unlimited})
-      line.push_back(format_fixed(c.results[k].miss_ratio(), 4));
+    line.push_back(format_fixed(c.ratio(scoot, memcached_m), 3));
+    line.push_back(format_fixed(c.ratio_of_bytes(), 3));
     line.push_back(format_fixed(c.ratio_of_avoidable(scoot), 3));
+    line.push_back(format_fixed(density, 3));
+    for (const column k : {segmented, plain_lru, sieve, offline, unlimited}) line.push_back(ratio_of(c, k));
     table.push_back(line);
     nlohmann::ordered_json row;
     row["bench"] = "policy";
@@ -205,8 +249,12 @@ void report(const std::vector<comparison>& all, json_rows& rows) {
     row["fraction"] = c.fraction;
     row["budget_mib"] = c.budget_mib;
     row["gets"] = mine.gets;
-    for (unsigned k = 0; k < columns; ++k) row[std::string("miss_ratio_") + column_keys[k]] = c.results[k].miss_ratio();
+    for (unsigned k = 0; k < columns; ++k) {
+      if (c.results[k].gets != 0) row[std::string("miss_ratio_") + column_keys[k]] = c.results[k].miss_ratio();
+    }
     row["misses_to_memcached"] = c.ratio(scoot);
+    row["misses_to_memcached_m"] = c.ratio(scoot, memcached_m);
+    row["bytes_missed_to_memcached"] = c.ratio_of_bytes();
     row["avoidable_misses_to_memcached"] = c.ratio_of_avoidable(scoot);
     row["payload_to_memcached"] = density;
     row["evictions"] = mine.evictions;
@@ -217,28 +265,7 @@ void report(const std::vector<comparison>& all, json_rows& rows) {
   for (const comparison& c : all) {
     if (std::find(fractions.begin(), fractions.end(), c.fraction) == fractions.end()) fractions.push_back(c.fraction);
   }
-  std::puts("\nmisses / memcached's at the same memory (median, least, most); = with as many bytes of keys and values");
-  table = {{"budget", "traces", "scoot", "min-max", "scoot / seg.LRU=", "scoot / LRU=", "scoot / SIEVE=", "avoidable"}};
-  for (const double fraction : fractions) {
-    std::vector<double> ratios, avoidable, others[3];
-    for (const comparison& c : all) {
-      if (c.fraction != fraction) continue;
-      ratios.push_back(c.ratio(scoot));
-      avoidable.push_back(c.ratio_of_avoidable(scoot));
-      for (unsigned k = segmented; k < unlimited; ++k) {
-        const double peer = static_cast<double>(c.results[k].misses);
-        others[k - segmented].push_back(peer > 0 ? static_cast<double>(c.results[scoot].misses) / peer : 1);
-      }
-    }
-    const summary s = summarise(ratios);
-    std::vector<std::string> line = {format_fixed(fraction, 3), std::to_string(ratios.size()),
-                                     format_fixed(s.median, 3)};
-    line.push_back(format_fixed(s.min, 2) + "-" + format_fixed(s.max, 3));
-    for (const auto& peer : others) line.push_back(format_fixed(median(peer), 3));
-    line.push_back(format_fixed(median(avoidable), 3));
-    table.push_back(line);
-  }
-  print_table(table);
+  for (const double fraction : fractions) report_summary(all, fraction);
 }
 
 // Over budgets if there is one trace, else over traces, sorted by what scoot misses.
@@ -253,9 +280,10 @@ bool draw(const std::string& path, std::vector<comparison> all) {
   std::sort(all.begin(), all.end(), [&](const comparison& a, const comparison& b) {
     return one ? a.budget_mib < b.budget_mib : a.ratio(scoot) < b.ratio(scoot);
   });
-  for (unsigned k = 0; k < unlimited; ++k) {
+  for (unsigned k = 0; k < columns; ++k) {
+    if (all[0].results[k].gets == 0) continue;
     plot_series s;
-    s.name = std::string(column_names[k]) + (k >= segmented ? " (equal payload)" : "");
+    s.name = std::string(column_names[k]) + (k >= segmented && k < unlimited ? " (equal payload)" : "");
     for (std::size_t i = 0; i < all.size(); ++i) {
       s.points.emplace_back(one ? all[i].budget_mib : static_cast<double>(i),
                             one ? all[i].results[k].miss_ratio() : all[i].ratio(static_cast<column>(k)));
@@ -272,6 +300,7 @@ bool draw(const std::string& path, std::vector<comparison> all) {
 bool plausible(const comparison& c) {
   if (c.results[scoot].gets == 0) return complain("implausible: " + c.name + " reads nothing");
   for (unsigned k = 0; k < unlimited; ++k) {
+    if (c.results[k].gets == 0) continue;
     if (c.results[k].misses == 0 || c.results[k].misses >= c.results[k].gets)
       return complain("implausible: " + c.name + " misses nothing or all in " + column_names[k]);
   }

@@ -26,6 +26,7 @@ struct policy_bench_options {
   std::vector<double> fractions;   // budgets, as fractions of what the objects of a trace take
   double budget_mib = 32;          // a generated trace has as many objects as make the fraction that much
   std::string memcached;           // if given, the model of memcached is checked against this program
+  bool offline = false;            // also what a policy that knows the future misses
   std::string svg;
   bool smoke = false;
 };

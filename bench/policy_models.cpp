@@ -6,6 +6,7 @@
 #include <queue>
 
 #include "object_lists.hpp"
+#include "random.hpp"
 
 namespace bench {
 namespace {
@@ -149,6 +150,75 @@ class sieve final : public model {
   std::uint32_t hand_ = nobody;
 };
 
+class offline final : public model {
+ public:
+  offline(const request_trace& t, std::size_t capacity)
+      : model(t),
+        requests_(t.requests),
+        next_(t.requests.size()),
+        use_(t.objects),
+        at_(t.objects),
+        capacity_(capacity) {
+    std::vector<std::uint32_t> coming(t.objects, nobody);
+    for (std::size_t i = t.requests.size(); i-- > 0;) {
+      const trace_request& q = t.requests[i];
+      next_[i] = coming[q.object];
+      if (q.operation == cache_operation::get) coming[q.object] = static_cast<std::uint32_t>(i);
+      if (q.operation == cache_operation::set || q.operation == cache_operation::remove) coming[q.object] = nobody;
+    }
+  }
+
+  bool get(const trace_request& q) override {
+    if (bytes_[q.object] == 0) return false;
+    look(q);
+    return true;
+  }
+  void set(const trace_request& q) override {
+    remove(q);
+    look(q);
+    if (use_[q.object] == nobody || payload_of(q) > std::min(item_bytes_max, capacity_)) return;
+    hold(q);
+    at_[q.object] = static_cast<std::uint32_t>(held_.size());
+    held_.push_back(q.object);
+    while (payload_ > capacity_) make_way();
+  }
+
+ private:
+  static constexpr int drawn = 64;
+
+  void look(const trace_request& q) {
+    now_at_ = static_cast<std::uint32_t>(&q - requests_.data());
+    use_[q.object] = next_[now_at_];
+  }
+  void make_way() {
+    std::uint32_t worst = held_[0];
+    double most = -1;
+    for (int i = 0; i < drawn; ++i) {
+      const std::uint32_t object = held_[random_.below(static_cast<std::uint32_t>(held_.size()))];
+      const double price = use_[object] == nobody
+                               ? 1e300
+                               : static_cast<double>(bytes_[object]) * (static_cast<double>(use_[object]) - now_at_);
+      if (price > most) worst = object, most = price;
+    }
+    evict(worst);
+  }
+  void forget(std::uint32_t object) override {
+    const std::uint32_t last = held_.back();
+    held_[at_[object]] = last;
+    at_[last] = at_[object];
+    held_.pop_back();
+  }
+
+  const std::vector<trace_request>& requests_;
+  std::vector<std::uint32_t> next_;  // by request: that of the object's next get, unless it is stored or deleted before
+  std::vector<std::uint32_t> use_;   // by object: the same as of its last request
+  std::vector<std::uint32_t> at_;    // by object: where in held_
+  std::vector<std::uint32_t> held_;
+  std::size_t capacity_;
+  std::uint32_t now_at_ = 0;
+  random_source random_{1};
+};
+
 // ---- memcached ----------------------------------------------------------------------------------------------------
 // After items.c, slabs.c and slab_automove.c of memcached 1.6. Its maintainer thread is taken to keep up with the
 // traffic: it does its work for a class whenever something is stored there.
@@ -171,6 +241,7 @@ class memcached_model final : public model {
     }
     classes_[class_count_++].chunk_bytes = options.slabs ? largest : 1;
     for (unsigned i = 0; i < class_count_; ++i) classes_[i].per_page = options.page_bytes / classes_[i].chunk_bytes;
+    if (options.table) table_bytes_ = 1024;
     if (!options.slabs) {  // one class of chunks of a byte, all of them there from the start
       classes_[0].free = options.memory_bytes;
       classes_[0].pages = 1;
@@ -213,6 +284,7 @@ class memcached_model final : public model {
     }
     remove(q);  // the old item goes when the new one is there
     hold(q);
+    if (options_.table) grow_table();
     chunks_[q.object] = static_cast<std::uint32_t>(chunks);
     flags_[q.object] = 0;
     time_[q.object] = now_;
@@ -271,7 +343,7 @@ class memcached_model final : public model {
   bool allocate(unsigned number, std::size_t chunks) {
     slab_class& c = classes_[number];
     for (std::size_t tries = 0; c.free < chunks && tries < 10 * chunks; ++tries) {
-      if (malloced_ + options_.page_bytes <= options_.memory_bytes || c.pages == 0) {
+      if (malloced_ + table_bytes_ + options_.page_bytes <= options_.memory_bytes || c.pages == 0) {
         malloced_ += options_.page_bytes;
         ++c.pages;
         c.free += c.per_page;
@@ -355,8 +427,28 @@ class memcached_model final : public model {
     move_page(static_cast<unsigned>(oldest), static_cast<unsigned>(youngest));
   }
 
-  // The items of the page find free chunks of their class or go; here the coldest go in their place.
+  // Eight bytes a bucket, twice as many once there are 1.5 items to each; never fewer again. (The first 2^16 are not
+  // counted while they are not needed, nor the old table while its items move.) Pages make way.
+  void grow_table() {
+    if (items_ * 16 <= table_bytes_ * 3) return;
+    table_bytes_ *= 2;
+    while (malloced_ + table_bytes_ > options_.memory_bytes) {
+      const auto most = std::max_element(classes_.begin(), classes_.begin() + class_count_,
+                                         [](const auto& a, const auto& b) { return a.pages < b.pages; });
+      if (!clear_page(static_cast<unsigned>(most - classes_.begin()))) return;
+      malloced_ -= options_.page_bytes;
+    }
+  }
+
   void move_page(unsigned from, unsigned to) {
+    if (!clear_page(from)) return;
+    ++classes_[to].pages;
+    classes_[to].free += classes_[to].per_page;
+    classes_[to].grew_now = true;
+  }
+
+  // The items of the page find free chunks of their class or go; here the coldest go in their place.
+  bool clear_page(unsigned from) {
     slab_class& c = classes_[from];
     for (const segment s : {cold, warm, hot}) {
       while (c.free < c.per_page) {
@@ -365,12 +457,10 @@ class memcached_model final : public model {
         evict(victim);
       }
     }
-    if (c.free < c.per_page) return;
+    if (c.free < c.per_page) return false;
     c.free -= c.per_page;
     --c.pages;
-    ++classes_[to].pages;
-    classes_[to].free += classes_[to].per_page;
-    classes_[to].grew_now = true;
+    return true;
   }
 
   object_lists order_;
@@ -382,6 +472,7 @@ class memcached_model final : public model {
   std::array<slab_class, classes_max> classes_ = {};
   unsigned class_count_ = 0;
   std::size_t malloced_ = 0;
+  std::size_t table_bytes_ = 0;
   std::uint32_t ticks_ = 0;
 };
 
@@ -393,6 +484,10 @@ std::unique_ptr<replayed_cache> make_lru(const request_trace& t, std::size_t pay
 
 std::unique_ptr<replayed_cache> make_sieve(const request_trace& t, std::size_t payload_bytes) {
   return std::make_unique<sieve>(t, payload_bytes);
+}
+
+std::unique_ptr<replayed_cache> make_offline(const request_trace& t, std::size_t payload_bytes) {
+  return std::make_unique<offline>(t, payload_bytes);
 }
 
 std::unique_ptr<replayed_cache> make_memcached(const request_trace& t, const memcached_model_options& options) {

@@ -42,11 +42,16 @@ std::unique_ptr<replayed_cache> make_scoot(std::size_t budget_bytes, std::uint64
 std::unique_ptr<replayed_cache> make_lru(const request_trace& t, std::size_t payload_bytes);
 std::unique_ptr<replayed_cache> make_sieve(const request_trace& t,
                                            std::size_t payload_bytes);  // Y. Zhang et al., NSDI 2024
+// Knows the future: of 64 objects drawn it evicts the one whose bytes times the requests until its next get are most
+// (L. Belady, 1966, by bytes). Not quite the optimum, which is NP-hard, but what no policy that has to guess reaches.
+// Replays only the requests of `t` itself.
+std::unique_ptr<replayed_cache> make_offline(const request_trace& t, std::size_t payload_bytes);
 
 struct memcached_model_options {
-  std::size_t memory_bytes = 0;  // what -m says; its hash table comes on top and is not counted
-  std::size_t page_bytes = 0;    // 1 MiB in memcached; less where a small budget stands for a large one
-  bool slabs = true;             // false: one queue of each kind, memory_bytes of keys and values, no overhead
+  std::size_t memory_bytes = 0;
+  std::size_t page_bytes = 0;  // 1 MiB in memcached; less where a small budget stands for a large one
+  bool slabs = true;           // false: one queue of each kind, memory_bytes of keys and values, no overhead
+  bool table = false;          // its hash table is part of memory_bytes; else on top, as that of -m is
 };
 // memcached 1.6.18 as it is configured by default: segmented LRU, slab classes by 1.25 from 96 bytes, slab automove.
 std::unique_ptr<replayed_cache> make_memcached(const request_trace& t, const memcached_model_options& options);
