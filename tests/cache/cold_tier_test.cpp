@@ -385,7 +385,8 @@ TEST_F(cold_fixture, operations_work_on_cold_items_as_on_hot_ones) {
   const std::vector<std::string> keys = {"number", "text",    "touched", "replaced",
                                          "added",  "deleted", "stale",   "swapped"};
   for (const std::string& key : keys) {
-    if (key != "swapped") ASSERT_EQ(c->store(key, key == "number" ? "41" : key), cache_status::ok);
+    if (key == "swapped") continue;  // stored once, below: twice would be a use
+    ASSERT_EQ(c->store(key, key == "number" ? "41" : key), cache_status::ok);
   }
   store_options options;
   store_extras with_unique;
