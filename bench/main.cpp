@@ -168,6 +168,7 @@ void add_policy_options(CLI::App& app, bench::policy_bench_options& o) {
   app.add_option("--scan", o.generating.scan, "share of the requests that belong to scans of all objects")
       ->check(CLI::Range(0.0, 0.5));
   app.add_option("--memcached", o.memcached, "check the model of memcached against this program");
+  app.add_flag("--brief", o.brief, "replay through the cache and memcached's policy alone");
   app.add_flag("--offline", o.offline, "also replay through a policy that knows the future");
   app.add_option("--svg", o.svg, "draw the miss ratios to this file");
 }

@@ -131,7 +131,7 @@ bool compare(const request_trace& t, double fraction, std::size_t budget, std::s
   std::size_t payload = 0;
   for (unsigned c = 0; c < columns; ++c) {
     progress(t.name + "  " + format_fixed(out.budget_mib, 1) + " MiB  " + column_names[c]);
-    if (c == offline && !o.offline) continue;
+    if (c == offline ? !o.offline : o.brief && c != scoot && c != memcached && c != unlimited) continue;
     std::unique_ptr<replayed_cache> cache;
     const memcached_model_options model{budget, page_for(budget, object_bytes), true, c == memcached};
     const memcached_model_options one_class{payload, payload, false, false};
@@ -197,13 +197,14 @@ bool validate(request_trace t, std::size_t budget, std::size_t filling, const st
 
 // ---- reporting ----------------------------------------------------------------------------------------------------
 
-std::string ratio_of(const comparison& c, column k) {
-  return c.results[k].gets == 0 ? "-" : format_fixed(c.ratio(k), 3);
+std::string ratio_of(const comparison& c, column of, column to = memcached) {
+  return c.results[of].gets == 0 || c.results[to].gets == 0 ? "-" : format_fixed(c.ratio(of, to), 3);
 }
 
 void report_summary(const std::vector<comparison>& all, double fraction) {
   std::vector<std::vector<std::string>> table = {{"", "median", "min", "max"}};
-  const auto add = [&](const std::string& what, auto&& value) {
+  const auto add = [&](const std::string& what, column peer, auto&& value) {
+    if (all[0].results[peer].gets == 0) return;
     std::vector<double> values;
     for (const comparison& c : all) {
       if (c.fraction == fraction) values.push_back(value(c));
@@ -211,16 +212,17 @@ void report_summary(const std::vector<comparison>& all, double fraction) {
     const summary s = summarise(values);
     table.push_back({what, format_fixed(s.median, 3), format_fixed(s.min, 3), format_fixed(s.max, 3)});
   };
-  const bool offline_too = all[0].results[offline].gets != 0;
-  add("scoot / memcached, all of its memory", [](const comparison& c) { return c.ratio(scoot); });
-  add("scoot / memcached, its table beyond -m", [](const comparison& c) { return c.ratio(scoot, memcached_m); });
-  add("bytes missed, scoot / memcached", [](const comparison& c) { return c.ratio_of_bytes(); });
-  add("avoidable misses, scoot / memcached", [](const comparison& c) { return c.ratio_of_avoidable(scoot); });
-  add("scoot / segmented LRU =", [](const comparison& c) { return c.ratio(scoot, segmented); });
-  add("scoot / LRU =", [](const comparison& c) { return c.ratio(scoot, plain_lru); });
-  add("scoot / SIEVE =", [](const comparison& c) { return c.ratio(scoot, sieve); });
-  if (offline_too) add("offline = / memcached", [](const comparison& c) { return c.ratio(offline); });
-  add("unlimited / memcached", [](const comparison& c) { return c.ratio(unlimited); });
+  add("scoot / memcached, all of its memory", memcached, [](const comparison& c) { return c.ratio(scoot); });
+  add("scoot / memcached, its table beyond -m", memcached_m,
+      [](const comparison& c) { return c.ratio(scoot, memcached_m); });
+  add("bytes missed, scoot / memcached", memcached, [](const comparison& c) { return c.ratio_of_bytes(); });
+  add("avoidable misses, scoot / memcached", memcached,
+      [](const comparison& c) { return c.ratio_of_avoidable(scoot); });
+  add("scoot / segmented LRU =", segmented, [](const comparison& c) { return c.ratio(scoot, segmented); });
+  add("scoot / LRU =", plain_lru, [](const comparison& c) { return c.ratio(scoot, plain_lru); });
+  add("scoot / SIEVE =", sieve, [](const comparison& c) { return c.ratio(scoot, sieve); });
+  add("offline = / memcached", offline, [](const comparison& c) { return c.ratio(offline); });
+  add("unlimited / memcached", unlimited, [](const comparison& c) { return c.ratio(unlimited); });
   std::printf("\nmisses to misses, budget %s; = with as many bytes of keys and values\n",
               format_fixed(fraction, 3).c_str());
   print_table(table);
@@ -237,7 +239,7 @@ void report(const std::vector<comparison>& all, json_rows& rows) {
     line.push_back(format_fixed(mine.miss_ratio(), 4));
     line.push_back(format_fixed(c.results[memcached].miss_ratio(), 4));
     line.push_back(format_fixed(c.ratio(scoot), 3));
-    line.push_back(format_fixed(c.ratio(scoot, memcached_m), 3));
+    line.push_back(ratio_of(c, scoot, memcached_m));
     line.push_back(format_fixed(c.ratio_of_bytes(), 3));
     line.push_back(format_fixed(c.ratio_of_avoidable(scoot), 3));
     line.push_back(format_fixed(density, 3));
@@ -253,7 +255,7 @@ void report(const std::vector<comparison>& all, json_rows& rows) {
       if (c.results[k].gets != 0) row[std::string("miss_ratio_") + column_keys[k]] = c.results[k].miss_ratio();
     }
     row["misses_to_memcached"] = c.ratio(scoot);
-    row["misses_to_memcached_m"] = c.ratio(scoot, memcached_m);
+    if (c.results[memcached_m].gets != 0) row["misses_to_memcached_m"] = c.ratio(scoot, memcached_m);
     row["bytes_missed_to_memcached"] = c.ratio_of_bytes();
     row["avoidable_misses_to_memcached"] = c.ratio_of_avoidable(scoot);
     row["payload_to_memcached"] = density;

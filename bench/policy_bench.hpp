@@ -27,6 +27,7 @@ struct policy_bench_options {
   double budget_mib = 32;          // a generated trace has as many objects as make the fraction that much
   std::string memcached;           // if given, the model of memcached is checked against this program
   bool offline = false;            // also what a policy that knows the future misses
+  bool brief = false;              // the cache and memcached's policy alone
   std::string svg;
   bool smoke = false;
 };
