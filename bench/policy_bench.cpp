@@ -130,8 +130,8 @@ bool compare(const request_trace& t, double fraction, std::size_t budget, std::s
   const double object_bytes = static_cast<double>(t.payload_bytes) / std::max(1u, t.objects);
   std::size_t payload = 0;
   for (unsigned c = 0; c < columns; ++c) {
-    progress(t.name + "  " + format_fixed(out.budget_mib, 1) + " MiB  " + column_names[c]);
     if (c == offline ? !o.offline : o.brief && c != scoot && c != memcached && c != unlimited) continue;
+    progress(t.name + "  " + format_fixed(out.budget_mib, 1) + " MiB  " + column_names[c]);
     std::unique_ptr<replayed_cache> cache;
     const memcached_model_options model{budget, page_for(budget, object_bytes), true, c == memcached};
     const memcached_model_options one_class{payload, payload, false, false};
