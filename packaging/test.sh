@@ -49,12 +49,14 @@ getent passwd scootd >/dev/null || die "no user scootd"
 [ "$(systemctl is-enabled scootd.socket || true)" = disabled ] || die "scootd.socket is enabled"
 
 step "scootd serves as its user"
-scootd --config=/etc/scootd.conf -u scootd -p 21211 2>/scootd.log &
+scootd --config=/etc/scootd.conf -u scootd -p 21211 --http 127.0.0.1:21280 2>/scootd.log &
 server=$!
 for _ in $(seq 100); do if answer 'version\r\n' >/answer 2>/dev/null; then break; fi; sleep 0.1; done
 grep -q '^VERSION' /answer || { cat /scootd.log; die "no answer"; }
 [ "$(ps -o user= -p $server)" = scootd ] || die "it is not the user scootd"
 [ "$(answer 'set a 0 0 1\r\nx\r\n')" = "$(printf 'STORED\r')" ] || die "set"
+exec 4<>/dev/tcp/127.0.0.1/21280 && printf 'GET /metrics HTTP/1.0\r\n\r\n' >&4 && timeout 10 cat <&4 >/metrics && exec 4>&-
+grep -q '^scootd_items 1$' /metrics || { cat /metrics; die "metrics over HTTP"; }
 scoot-bench --help >/dev/null
 scoot-bench record /trace cat /steps >/dev/null 2>/record.log && grep -q operations /record.log || { cat /record.log; die "scoot-bench record"; }
 scoot --help >/dev/null
