@@ -6,6 +6,7 @@
     installed_tree.py symbols PREFIX SOURCE     of libscoot.so: its SONAME, that it exports the API only, all of scoot.h,
                                                 and what packaging/libscoot1.symbols has, neither less nor more
     installed_tree.py recorder PREFIX SOURCE    scoot-bench records a program with the recorder that is installed
+    installed_tree.py http PREFIX SOURCE        scootd --http serves with the module that is installed
     installed_tree.py list PREFIX SOURCE        prints that list anew
 """
 
@@ -16,6 +17,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import urllib.request
 
 
 def fail(problems):
@@ -117,6 +119,27 @@ def check_recorder(prefix, _):
     return fail(problems)
 
 
+def check_http(prefix, _):
+    with tempfile.TemporaryDirectory() as folder:
+        server = subprocess.Popen([f"{prefix}/bin/scootd", "-m", "8", "-s", f"{folder}/socket", "--http", "127.0.0.1:0"],
+                                  stderr=subprocess.PIPE, text=True)
+        said, match = "", None
+        for line in server.stderr:
+            said += line
+            if match := re.search(r"live page at (http://\S+)", line):
+                break
+        problems = []
+        try:
+            if not match:
+                problems.append(f"scootd --http of the installed tree does not serve: {said}")
+            elif urllib.request.urlopen(match[1] + "metrics", timeout=30).status != 200:
+                problems.append("no metrics")
+        finally:
+            server.terminate()
+            server.wait(30)
+    return fail(problems)
+
+
 def print_symbols(prefix, _):
     print("# What libscoot.so.1 has exported in a release and must go on to. tests/build/installed_tree.py list prints it.")
     print("\n".join(mangled for mangled, readable in exported(f"{prefix}/lib/libscoot.so") if not readable.startswith("std::")))
@@ -124,5 +147,5 @@ def print_symbols(prefix, _):
 
 
 if __name__ == "__main__":
-    actions = {"packages": check_packages, "symbols": check_symbols, "recorder": check_recorder, "list": print_symbols}
+    actions = {"packages": check_packages, "symbols": check_symbols, "recorder": check_recorder, "http": check_http, "list": print_symbols}
     sys.exit(actions[sys.argv[1]](sys.argv[2], sys.argv[3]))
