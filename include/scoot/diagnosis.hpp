@@ -159,6 +159,7 @@ struct page_view {
   std::uint16_t departures = 0;  // wrap: they are for seeing that something moved since the last look
   char fill[33] = {};            // if asked for: how full each 1/32 of it is, see docs/snapshot.md
 
+  // What is resident of it.
   [[nodiscard]] std::size_t resident_bytes() const noexcept { return resident_end - resident_begin - missing_bytes; }
 };
 
