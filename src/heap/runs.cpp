@@ -245,9 +245,12 @@ bool heap_impl::gather_pages(work_left& work) noexcept {
 // False: the work is spent.
 bool heap_impl::empty_span(page_info* first, std::size_t count, const std::uint32_t* costs, work_left& work) noexcept {
   for (std::size_t i = 0; i < count; ++i) {
-    if (costs[i] == 0) continue;  // free, or another heap's by now
+    if (costs[i] == 0) continue;                                                  // free, or another heap's by now
     if (first[i].use == page_use::shelf && first[i].withdrawn != 0) return true;  // would take what is missing of it
+    auto* const of = first[i].use == page_use::shelf ? static_cast<shelf*>(first[i].owner) : nullptr;
     const bool gone = relocate_page(first + i, {}, work);
+    // What was moved of it before a mover refused, or the work was spent, lies on a page more.
+    if (!gone && of != nullptr) (void)compact_shelf(*of, work);
     // Before it is taken as the next free page.
     trimmed_bytes_ += pool_.trim_some(~std::size_t{0}, 0);
     if (!gone) return work.allows(slot_max_);
