@@ -44,7 +44,7 @@ int plain() {
 // The ways that are seldom taken, with C++'s own for over-aligned types.
 int seldom() {
   void* blocks[] = {memalign(64, 10'555), std::aligned_alloc(4096, 12'288), valloc(10'666), pvalloc(1),
-                    ::operator new (11'111, std::align_val_t{128})};
+                    ::operator new (11'136, std::align_val_t{128})};
   constexpr std::size_t alignments[] = {64, 4096, 4096, 4096, 128};
   for (std::size_t i = 0; i < std::size(blocks); ++i) {
     if (reinterpret_cast<std::uintptr_t>(blocks[i]) % alignments[i] != 0) return 1;
