@@ -304,6 +304,15 @@ typedef struct scoot_pin_info {
  * than 64. Returns how many there are. */
 SCOOT_EXPORT size_t scoot_list_pins(const scoot_heap* heap, scoot_pin_info* pins, size_t room);
 
+/* Is told of a live block and its usable bytes. Must not use the heap, but to ask it questions. */
+typedef void (*scoot_block_visitor)(void* context, void* block, size_t bytes);
+
+/* Visits every live block of a kind, in no order: to see what was never freed, or to check each. */
+SCOOT_EXPORT void scoot_visit_blocks(const scoot_heap* heap, scoot_kind kind, scoot_block_visitor visit, void* context);
+
+/* Checks every invariant of the heap's own structures and aborts with a message where one is broken. For tests. */
+SCOOT_EXPORT void scoot_heap_verify(const scoot_heap* heap);
+
 /* Takes the next bytes of a snapshot. False: no more is wanted. Must not use the heap. */
 typedef bool (*scoot_sink)(void* context, const char* bytes, size_t size);
 

@@ -313,6 +313,20 @@ size_t scoot_list_pins(const scoot_heap* heap, scoot_pin_info* pins, size_t room
   return count;
 }
 
+void scoot_visit_blocks(const scoot_heap* heap, scoot_kind kind, scoot_block_visitor visit, void* context) {
+  struct c_visitor {
+    scoot_block_visitor visit;
+    void* context;
+  } to{visit, context};
+  const auto pass = [](void* self, void* block, std::size_t bytes) noexcept {
+    const auto& it = *static_cast<const c_visitor*>(self);
+    it.visit(it.context, block, bytes);
+  };
+  scoot::visit_blocks(*heap->heap, scoot::kind{kind.index}, pass, &to);
+}
+
+void scoot_heap_verify(const scoot_heap* heap) { heap->heap->verify(); }
+
 bool scoot_write_snapshot(const scoot_heap* heap, scoot_sink sink, void* context) {
   struct c_sink {
     scoot_sink sink;

@@ -62,6 +62,19 @@ static size_t evict_entries(void* context, size_t bytes) {
   return freed;
 }
 
+/* Sums up blocks that are in the table. */
+struct sum {
+  size_t blocks;
+  size_t bytes;
+};
+
+static void add_block(void* context, void* block, size_t bytes) {
+  struct sum* sum = context;
+  if (table[((struct entry*)block)->index] != block) return;
+  ++sum->blocks;
+  sum->bytes += bytes;
+}
+
 static int use_heap(scoot_pool* pool, scoot_heap* heap) {
   scoot_kind_options options = {.name = "entry", .move = move_entry, .context = table};
   scoot_kind kind = scoot_heap_add_kind(heap, &options);
@@ -110,6 +123,10 @@ static int use_heap(scoot_pool* pool, scoot_heap* heap) {
   CHECK(stats.blocks == live);
   CHECK(stats.blocks_moved == moves && stats.allocations == entries);
   CHECK(stats.pinned_blocks == 0);
+  struct sum sum = {0, 0};
+  scoot_visit_blocks(heap, kind, add_block, &sum);
+  CHECK(sum.blocks == live && sum.bytes == stats.live_bytes);
+  scoot_heap_verify(heap);
   scoot_pool_usage usage = scoot_pool_stats(pool);
   CHECK(usage.held_bytes <= usage.budget_bytes && usage.held_bytes >= stats.held_bytes);
   return 0;
