@@ -19,16 +19,18 @@ function(scoot_target_defaults target)
   target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR}/src)
 endfunction()
 
-# scoot_test(NAME name SOURCES file... LIBRARIES target... [LABELS label] [TIMEOUT seconds] [NO_HEAP])
+# scoot_test(NAME name SOURCES file... LIBRARIES target... [LABELS label] [TIMEOUT seconds] [NO_HEAP] [TOGETHER])
 #
 # A GoogleTest executable whose cases are ctest tests of the given label (default: the name of the folder). The target
 # tests-<label> builds all executables of a label, which is how sanitizer runs build no more than they run.
+#
+# TOGETHER: no two of the sources have names of their own that are the same, so that some presets compile many at once.
 #
 # With costly checks it is run once more as a whole, labelled moving, with a heap that moves every block that may move
 # at about every 20th allocation: whoever keeps an address too long is found out. What else moves then can't be counted:
 # tests and assertions whose subject that is ask for the variable and say so. NO_HEAP spares tests that have no heap.
 function(scoot_test)
-  cmake_parse_arguments(PARSE_ARGV 0 arg "NO_HEAP" "NAME;LABELS;TIMEOUT" "SOURCES;LIBRARIES")
+  cmake_parse_arguments(PARSE_ARGV 0 arg "NO_HEAP;TOGETHER" "NAME;LABELS;TIMEOUT" "SOURCES;LIBRARIES")
   if(arg_UNPARSED_ARGUMENTS)
     message(FATAL_ERROR "scoot_test(${arg_NAME}): unknown arguments ${arg_UNPARSED_ARGUMENTS}")
   endif()
@@ -41,8 +43,9 @@ function(scoot_test)
   add_executable(${arg_NAME} ${arg_SOURCES})
   scoot_target_defaults(${arg_NAME})
   target_compile_options(${arg_NAME} PRIVATE -Wno-conversion) # tests compare small literals all the time
-  if(SCOOT_TEST_OPTIMISATION)
-    target_compile_options(${arg_NAME} PRIVATE ${SCOOT_TEST_OPTIMISATION})
+  if(SCOOT_TESTS_BUILD_QUICKLY)
+    target_compile_options(${arg_NAME} PRIVATE -O0)
+    set_target_properties(${arg_NAME} PROPERTIES UNITY_BUILD ${arg_TOGETHER})
   endif()
   target_link_libraries(${arg_NAME} PRIVATE ${arg_LIBRARIES} GTest::gtest GTest::gtest_main)
   gtest_discover_tests(${arg_NAME} DISCOVERY_MODE PRE_TEST PROPERTIES LABELS ${arg_LABELS} TIMEOUT ${arg_TIMEOUT})

@@ -18,11 +18,6 @@ namespace {
 
 constexpr std::uint64_t mib = std::uint64_t{1} << 20;
 
-path_text in_folder(const path_text& folder, std::string_view name) noexcept {
-  path_text path(folder);
-  return path.append("/").append(name);
-}
-
 // Reads the counter of an eventfd: how often it was raised.
 std::uint64_t drain(const os::descriptor& event) noexcept {
   std::uint64_t count = 0;

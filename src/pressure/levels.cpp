@@ -18,11 +18,6 @@ constexpr std::uint64_t second = 1'000'000'000;
 
 std::uint64_t subtract(std::uint64_t a, std::uint64_t b) noexcept { return a > b ? a - b : 0; }
 
-path_text in_folder(const path_text& folder, std::string_view name) noexcept {
-  path_text path(folder);
-  return path.append("/").append(name);
-}
-
 // What was refused, rather than not there, sets `missed`: descriptors may have run out for a moment.
 os::descriptor open_noting(const char* path, bool& missed) noexcept {
   os::opened got = os::open_file(path, os::access::read);

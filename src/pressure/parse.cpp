@@ -46,6 +46,11 @@ void path_text::shorten(std::size_t size) noexcept {
   bytes_[size_] = '\0';
 }
 
+path_text in_folder(const path_text& folder, std::string_view name) noexcept {
+  path_text path(folder);
+  return path.append("/").append(name);
+}
+
 std::string_view next_line(std::string_view& text) noexcept {
   const std::size_t end = text.find('\n');
   const std::string_view line = text.substr(0, end);

@@ -32,6 +32,9 @@ class path_text {
   char bytes_[bytes_max] = {};
 };
 
+// The path of what has this name in the folder.
+[[nodiscard]] path_text in_folder(const path_text& folder, std::string_view name) noexcept;
+
 // Takes the first line off the text, without its end.
 [[nodiscard]] std::string_view next_line(std::string_view& text) noexcept;
 

@@ -19,7 +19,7 @@
 namespace scoot::testing {
 namespace {
 
-constexpr std::size_t all_sizes[] = {8, 100, 5000, 20000, 40000, 200000};  // slots, large space, runs
+constexpr std::size_t sizes_of_all_places[] = {8, 100, 5000, 20000, 40000, 200000};  // slots, large space, runs
 
 class explain_test : public heap_fixture {
  protected:
@@ -35,7 +35,7 @@ std::string hex(const void* address) {
 
 TEST_F(explain_test, a_live_block_is_named_with_its_kind_and_size) {
   make(8 * mib);
-  for (std::size_t size : all_sizes) {
+  for (std::size_t size : sizes_of_all_places) {
     ASSERT_GE(blocks.allocate(*h, k, size), 0);
     const std::byte* block = blocks.at.back();
     const explanation e = of(block);
@@ -54,7 +54,7 @@ TEST_F(explain_test, a_live_block_is_named_with_its_kind_and_size) {
 
 TEST_F(explain_test, an_interior_pointer_is_told_from_the_start_of_its_block) {
   make(8 * mib);
-  for (std::size_t size : all_sizes) {
+  for (std::size_t size : sizes_of_all_places) {
     ASSERT_GE(blocks.allocate(*h, k, size), 0);
     const std::byte* block = blocks.at.back();
     for (std::size_t offset : {std::size_t{1}, size / 2, h->usable_size(block) - 1}) {
@@ -70,7 +70,7 @@ TEST_F(explain_test, an_interior_pointer_is_told_from_the_start_of_its_block) {
 
 TEST_F(explain_test, pins_are_named_with_who_pinned_first) {
   make(8 * mib);
-  for (std::size_t size : all_sizes) {
+  for (std::size_t size : sizes_of_all_places) {
     ASSERT_GE(blocks.allocate(*h, k, size), 0);
     std::byte* block = blocks.at.back();
     ASSERT_TRUE(h->pin(block, "a cursor"));
@@ -134,7 +134,7 @@ TEST_F(explain_test, foreign_addresses_and_those_of_other_heaps_are_told_apart) 
   int local = 0;
   EXPECT_EQ(of(&local).what, place::foreign);
   EXPECT_EQ(of(nullptr).what, place::foreign);
-  for (std::size_t size : all_sizes) {
+  for (std::size_t size : sizes_of_all_places) {
     ASSERT_GE(blocks.allocate(*h, k, size), 0);
     EXPECT_EQ(explain(*other, blocks.at.back()).what, place::other_heap) << size;
   }
@@ -177,7 +177,7 @@ TEST_F(explain_test, every_live_byte_is_explained_and_no_other_is_called_live) {
 
 TEST_F(explain_test, a_stale_pointer_is_said_to_have_moved_from_where_to_where) {
   make(8 * mib);
-  for (std::size_t size : all_sizes) ASSERT_GE(blocks.allocate(*h, k, size), 0);
+  for (std::size_t size : sizes_of_all_places) ASSERT_GE(blocks.allocate(*h, k, size), 0);
   const std::vector<std::byte*> before = blocks.at;
   ASSERT_EQ(h->move_everything(), before.size());
   const std::vector<std::byte*> between = blocks.at;
@@ -215,7 +215,7 @@ TEST_F(explain_test, the_latest_of_several_moves_is_told_and_where_the_block_is_
 
 TEST_F(explain_test, a_dropped_block_is_said_to_be_dropped) {
   make(8 * mib);
-  for (std::size_t size : all_sizes) ASSERT_GE(blocks.allocate(*h, k, size), 0);
+  for (std::size_t size : sizes_of_all_places) ASSERT_GE(blocks.allocate(*h, k, size), 0);
   const std::vector<std::byte*> before = blocks.at;
   blocks.answer = [](std::uint32_t) { return verdict::drop; };
   h->move_everything();
