@@ -140,15 +140,16 @@ void heap_impl::owe_spilled(std::size_t bytes) noexcept {
   owe(std::min(bytes, static_cast<std::size_t>(bearable)));
 }
 
-// Gives back what is owed.
-void heap_impl::keep_target(work_left& work) noexcept {
-  if (owed_bytes_ < 2 * os_page_) return;
+// Gives back what is owed. Returns how much that was.
+std::size_t heap_impl::keep_target(work_left& work) noexcept {
+  if (owed_bytes_ < 2 * os_page_) return 0;
   const std::uint64_t freed_since = freed_bytes_ - nothing_frees_;
-  if (nothing_unpins_ == unpins_ && freed_since < std::max<std::size_t>(waste_bytes_min, held_ / 1024)) return;
+  if (nothing_unpins_ == unpins_ && freed_since < std::max<std::size_t>(waste_bytes_min, held_ / 1024)) return 0;
   work.urgent = false;
-  reclaim(owed_bytes_, work);
+  const std::size_t given = reclaim(owed_bytes_, work);
   owed_bytes_ = 0;
   work.urgent = true;
+  return given;
 }
 
 // Bytes by which a shelf would let its resident memory shrink if all its holes were filled from the top.

@@ -180,7 +180,7 @@ class heap_impl final : public heap {
   }
   void owe(std::size_t growth) noexcept;
   void owe_spilled(std::size_t bytes) noexcept;
-  void keep_target(work_left& work) noexcept;
+  std::size_t keep_target(work_left& work) noexcept;
   void note_lowered(shelf& s, std::size_t bytes) noexcept;
   void note_growth(shelf& s, std::size_t bytes) noexcept;
   void end_period() noexcept;
@@ -238,6 +238,7 @@ class heap_impl final : public heap {
 
   // --- large_blocks.cpp
   void* allocate_large(std::uint8_t kind_index, std::size_t size, std::size_t alignment, work_left& work) noexcept;
+  void pay_for_large(work_left& work) noexcept;
   void* take_guest(const shelf& s) noexcept;
   void* take_large(const large_space::place& at, std::size_t size, std::uint8_t kind_index) noexcept;
   [[nodiscard]] static std::size_t place_end(const large_space::place& at, std::size_t size) noexcept;
@@ -376,6 +377,7 @@ class heap_impl final : public heap {
   std::size_t pages_given_ = 0;      // to the pool, since pages were last gathered
   std::size_t packed_spread_ = 0;    // free slots of metadata, in bytes, that packing it could not mend
   std::size_t owed_bytes_ = 0;       // to be reclaimed for growth while there was too much waste
+  std::size_t owed_for_large_ = 0;   // the same for large blocks, paid in parts
   std::size_t tolerated_bytes_ = 0;  // waste to tolerate because fighting it was vain
   std::uint64_t period_ = 0;         // counts stretches of allocated bytes over which that is judged
   std::uint64_t period_began_ = 0;   // allocated_bytes_ then

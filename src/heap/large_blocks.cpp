@@ -15,6 +15,8 @@ namespace {
 constexpr std::uint32_t window_pages_max = 16;  // looked at for the cheapest window
 constexpr std::uint32_t cheap_part = 16;        // a window that costs so little of what it serves is taken at once
 constexpr std::size_t guest_part = 4;           // of the smallest block otherwise
+constexpr std::size_t owed_least = std::size_t{16} << 10;
+constexpr std::size_t owed_max = std::size_t{512} << 10;
 constexpr int window_attempts_max = 2;
 
 }  // namespace
@@ -24,6 +26,7 @@ constexpr int window_attempts_max = 2;
 void* heap_impl::allocate_large(std::uint8_t kind_index, std::size_t size, std::size_t alignment,
                                 work_left& work) noexcept {
   bool target_kept = false;
+  if (owed_for_large_ >= owed_least && over_target(0)) pay_for_large(work);
   for (int attempt = 0; attempt < charge_attempts_max;) {
     large_space::place at;
     if (large_.find(size, alignment, at)) return take_large(at, size, kind_index);
@@ -33,7 +36,8 @@ void* heap_impl::allocate_large(std::uint8_t kind_index, std::size_t size, std::
         const pause_timer timer(*this);
         if (clear_window({size, alignment, size, 1}, work, at)) return take_large(at, size, kind_index);
         owe(size);
-        keep_target(work);
+        owed_for_large_ = std::min(owed_for_large_ + owed_bytes_, owed_max);
+        owed_bytes_ = 0;
         continue;
       }
     }
@@ -48,6 +52,17 @@ void* heap_impl::allocate_large(std::uint8_t kind_index, std::size_t size, std::
     if (reclaim(size, work) == 0) break;
   }
   return nullptr;
+}
+
+// Gives back part of what is owed for growth by large blocks. A little at a time: such a block costs enough itself, for
+// it is written whole, to memory that may not be resident yet; and shelves come down by many small blocks.
+void heap_impl::pay_for_large(work_left& work) noexcept {
+  work_left some{std::min(work.bytes, move_bytes_max_ / 2), 0};
+  const pause_timer timer(*this);
+  owed_bytes_ = owed_for_large_;
+  const std::size_t given = keep_target(some);
+  owed_for_large_ = given == 0 ? 0 : owed_for_large_ - std::min(owed_for_large_, given);
+  work.spend(some.bytes_max - some.bytes);
 }
 
 // A block of a shelf's size in a hole of the large space that fits it closely; null if there is none, or it is too
