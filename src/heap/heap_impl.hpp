@@ -238,6 +238,7 @@ class heap_impl final : public heap {
 
   // --- large_blocks.cpp
   void* allocate_large(std::uint8_t kind_index, std::size_t size, std::size_t alignment, work_left& work) noexcept;
+  [[nodiscard]] bool large_over_target(std::size_t size) const noexcept;
   void pay_for_large(work_left& work) noexcept;
   void* take_guest(const shelf& s) noexcept;
   void* take_large(const large_space::place& at, std::size_t size, std::uint8_t kind_index) noexcept;

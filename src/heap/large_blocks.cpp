@@ -15,6 +15,8 @@ namespace {
 constexpr std::uint32_t window_pages_max = 16;  // looked at for the cheapest window
 constexpr std::uint32_t cheap_part = 16;        // a window that costs so little of what it serves is taken at once
 constexpr std::size_t guest_part = 4;           // of the smallest block otherwise
+constexpr std::size_t little_waste_bytes = std::size_t{2} << 20;
+constexpr std::size_t little_idle_bytes = std::size_t{1} << 20;
 constexpr std::size_t owed_least = std::size_t{16} << 10;
 constexpr std::size_t owed_max = std::size_t{512} << 10;
 constexpr int window_attempts_max = 2;
@@ -32,7 +34,7 @@ void* heap_impl::allocate_large(std::uint8_t kind_index, std::size_t size, std::
     if (large_.find(size, alignment, at)) return take_large(at, size, kind_index);
     if (!target_kept) {
       target_kept = true;
-      if (over_target(size)) {
+      if (large_over_target(size)) {
         const pause_timer timer(*this);
         if (clear_window({size, alignment, size, 1}, work, at)) return take_large(at, size, kind_index);
         owe(size);
@@ -52,6 +54,13 @@ void* heap_impl::allocate_large(std::uint8_t kind_index, std::size_t size, std::
     if (reclaim(size, work) == 0) break;
   }
   return nullptr;
+}
+
+// Whether to move blocks before growing by one of so many bytes. A small heap may waste more in large blocks than
+// otherwise: they fit its few holes badly, and what it saves is little.
+bool heap_impl::large_over_target(std::size_t size) const noexcept {
+  const std::size_t little = waste_is_ours_ ? std::min(held_ / 8, little_waste_bytes) : 0;
+  return waste_bytes() + size > little && over_target(size);
 }
 
 // Gives back part of what is owed for growth by large blocks. A little at a time: such a block costs enough itself, for
@@ -115,7 +124,8 @@ void heap_impl::free_large(page_info* page, void* block) noexcept {
   large_.give(in, index);
   if (in->count == 0) {
     release_large_page(in);
-    trim_idle_excess();
+    // It is wanted again soon where few blocks come and go, and a page through the kernel costs more than a block.
+    if (!waste_is_ours_ || pool_.idle_bytes() > std::min(held_ / 16, little_idle_bytes)) trim_idle_excess();
   }
 }
 
