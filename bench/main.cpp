@@ -15,6 +15,7 @@
 #include "reaction_bench.hpp"
 #include "replay_bench.hpp"
 #include "report.hpp"
+#include "restart_bench.hpp"
 #include "server_bench.hpp"
 #include "soak_bench.hpp"
 
@@ -219,6 +220,21 @@ void add_reaction_options(CLI::App& app, bench::reaction_options& o) {
       ->check(CLI::Range(1, 100'000));
 }
 
+void add_restart_options(CLI::App& app, bench::restart_bench_options& o) {
+  app.add_option("--mib", o.mib, "the cache's budget in MiB, all of which is used")
+      ->capture_default_str()
+      ->check(CLI::Range(8, 1 << 20));
+  app.add_option("--value-bytes", o.value_bytes, "sizes of values; several, with commas, are a line each")
+      ->delimiter(',')
+      ->capture_default_str()
+      ->check(CLI::Range(16, 500'000));
+  app.add_option("--rounds", o.rounds, "rounds, of which the medians are shown")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 99));
+  app.add_option("--folder", o.folder, "where the file is written: on a file system in memory")->capture_default_str();
+  app.add_option("--seed", o.seed, "seed of the first round")->capture_default_str();
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -238,6 +254,7 @@ int main(int argc, char** argv) {
   bench::server_bench_options server;
   bench::pressure_options pressure;
   bench::reaction_options reaction;
+  bench::restart_bench_options restart;
   CLI::App* heap_command = app.add_subcommand("heap", "the relocating heap beside malloc implementations");
   CLI::App* speed_command = heap_command->add_subcommand("speed", "CPU time of allocate and free in hot loops");
   CLI::App* moves_command = app.add_subcommand("moves", "blocks moved by the heap beside memcpy of the same blocks");
@@ -265,18 +282,20 @@ int main(int argc, char** argv) {
       app.add_subcommand("pressure", "whether something swaps or dies when a burst needs the cache's memory");
   add_policy_options(*policy_command, policy);
   add_purgeable_options(*purgeable_command, purgeable);
+  CLI::App* restart_command = app.add_subcommand("restart", "how long a full cache takes to a file in memory and back");
+  add_restart_options(*restart_command, restart);
   add_pressure_options(*pressure_command, pressure);
   CLI::App* reaction_command =
       app.add_subcommand("reaction", "how long until a program hears that memory is short, beside busy ones");
   add_reaction_options(*reaction_command, reaction);
   for (CLI::App* command : {heap_command, speed_command, moves_command, soak_command, replay_command, server_command,
-                            policy_command, pressure_command, purgeable_command, reaction_command})
+                            policy_command, pressure_command, purgeable_command, reaction_command, restart_command})
     command->fallthrough();
-  app.footer("Without a name, all of them run but soak, record, pressure and reaction.");
+  app.footer("Without a name, all of them run but soak, record, pressure, reaction and restart.");
 
   CLI11_PARSE(app, argc, argv);
   heap.smoke = moves.smoke = soak.smoke = replay.smoke = server.smoke = policy.smoke = pressure.smoke =
-      purgeable.smoke = reaction.smoke = smoke;
+      purgeable.smoke = reaction.smoke = restart.smoke = smoke;
   if (record_command->parsed()) return bench::run_record(record);
   const bool all = app.get_subcommands().empty();
   bench::json_rows rows;
@@ -298,6 +317,10 @@ int main(int argc, char** argv) {
   }
   if (reaction_command->parsed()) {
     status |= bench::run_reaction_bench(reaction, rows);
+    if (status == bench::skipped_status) return status;
+  }
+  if (restart_command->parsed()) {
+    status |= bench::run_restart_bench(restart, rows);
     if (status == bench::skipped_status) return status;
   }
   if (!json.empty() && !bench::write_json(json, rows, command_line(argc, argv))) status |= 1;

@@ -60,6 +60,33 @@ struct cache_options {
   void* clock_context = nullptr;
   std::uint64_t hash_seed =
       0;  // for tests that must repeat; 0: drawn at random, so that nobody can choose colliding keys
+  // A file that cache::save wrote: the cache begins with what is in it, and the file is gone. If it does not fit, or
+  // there is none, the cache begins empty; restarted() says what happened. Its hash seed prevails. Null: none.
+  const char* restart_file = nullptr;
+};
+
+// What became of a restart file.
+enum class restart_outcome : unsigned char {
+  off,      // none was asked for
+  nothing,  // there was none
+  done,     // it was read, or written
+  refused,  // it could not be used; see `reason`
+  failed,   // it could not be written; see `reason`
+};
+
+// What cache::save wrote, or a cache began with.
+struct restart_report {
+  restart_outcome outcome = restart_outcome::off;
+  char reason[160] = "";
+  std::uint64_t items = 0;           // written, or now in the cache, in both tiers
+  std::uint64_t item_bytes = 0;      // their keys and values
+  std::uint64_t cold_items = 0;      // of them, in the cold tier
+  std::uint64_t expired_items = 0;   // left out since they are expired or flushed
+  std::uint64_t dropped_items = 0;   // read, but the cache has no room for them (a smaller budget or item_bytes_max)
+  std::uint64_t damaged_chunks = 0;  // of the file, left out since their checksum was wrong
+  std::uint64_t file_bytes = 0;
+  std::uint64_t elapsed_us = 0;  // of the whole
+  std::uint64_t down_s = 0;      // between writing and reading, when reading
 };
 
 // How an operation ended.
@@ -384,6 +411,16 @@ class SCOOT_EXPORT cache {
 
   [[nodiscard]] cache_stats stats() const noexcept;  // what it holds and did
   void reset_stats() noexcept;                       // the counters that count events; not those of state
+
+  // Writes everything to a file, for a cache that a later process on this machine makes with
+  // cache_options::restart_file: items of both tiers with all that is noted of them, the order in which they are to
+  // leave, the last cas unique, a planned flush. What is written is given back at once, so that cache and file together
+  // take little more memory than the cache did. The cache is empty afterwards, and does no upkeep: destroy it. Nobody
+  // else may use it meanwhile, and what is pinned stays behind. The path's file comes into being when all is written;
+  // if that fails there is none, and if the reason is known beforehand (a path that is not to be written to, no room),
+  // the cache is as it was. Several threads do it.
+  restart_report save(const char* path) noexcept;
+  [[nodiscard]] const restart_report& restarted() const noexcept;  // what this cache began with
 
   // From now on observe(context, item) is called for each item that is evicted, before it goes, under its shard's lock;
   // null: for none. When this returns no call of the observer before is under way. Views are as with

@@ -86,6 +86,9 @@ struct compaction {
   stop_reason why = stop_reason::nothing_to_gain;
 };
 
+// Is shown a block of so many usable bytes that is about to be freed. It must not use the heap it is in.
+using block_taker = void (*)(void* context, const void* block, std::size_t size) noexcept;
+
 // How the owner of a heap's blocks gives way: frees those that it wants least, about `bytes` of them in usable bytes or
 // as many as it does in one step, and returns how many it freed; 0: it has none to give. Called from release() only,
 // outside any mover, so it may use the heap as its owner always may.
@@ -201,6 +204,12 @@ class SCOOT_EXPORT heap {
   // Gives back little more than was asked for, but for what movers drop and for the last step.
   // Invalidates: addresses of unpinned blocks of this heap.
   release_result release(std::size_t bytes, const release_options& options = {}) noexcept;
+
+  // Shows the blocks of a kind to `take` one after the other, in the order of their addresses as far as pages go, and
+  // frees each; what they were in goes back to the OS on the way. For an owner who takes what he has elsewhere, and has
+  // no room for it twice. Pinned blocks stay, and may keep others of their page. Moves nothing. Returns how many were
+  // shown.
+  std::size_t hand_over(kind k, block_taker take, void* context) noexcept;
 
   // What compact() would gain and cost now, if no mover refuses; what pins strand is no gain. Within a fifth, an OS
   // page for each shelf and two pages, as tests have it. Cost: a pass over the pages' counters, and the slots of those

@@ -9,6 +9,7 @@
 #include <atomic>
 #include <bit>
 #include <condition_variable>
+#include <cstdio>
 #include <mutex>
 #include <new>
 #include <random>
@@ -71,7 +72,11 @@ std::unique_ptr<page_pool> create_pool(std::size_t budget_bytes) noexcept {
 
 }  // namespace
 
-std::unique_ptr<cache_impl> cache_impl::create(const cache_options& options) noexcept {
+std::uint64_t random_number() noexcept { return choose_seed(); }
+
+std::unique_ptr<cache_impl> cache_impl::create(const cache_options& asked) noexcept {
+  cache_options options = asked;
+  options.restart_file = nullptr;                  // the path need not last
   const unsigned shards = choose_shards(options);  // at least 1
   if (!std::has_single_bit(shards) || shards > shards_max || options.item_bytes_max < 512) return nullptr;
   if (options.budget_bytes < shards * shard_budget_min) return nullptr;
@@ -79,6 +84,10 @@ std::unique_ptr<cache_impl> cache_impl::create(const cache_options& options) noe
   if (made == nullptr || !made->policy_.valid()) return nullptr;
   made->pool_ = create_pool(options.budget_bytes);
   if (made->pool_ == nullptr) return nullptr;
+  restart_reader file;  // only now, when little can go wrong any more: it is there once
+  auto found = restart_reader::found::nothing;
+  if (asked.restart_file != nullptr) found = file.take(asked.restart_file);
+  if (found == restart_reader::found::taken) made->seed_ = file.head().hash_seed;  // names depend on it
   made->shards_.reset(new (std::nothrow) std::unique_ptr<shard>[shards]);
   if (made->shards_ == nullptr) return nullptr;
   for (; made->shard_count_ < shards; ++made->shard_count_) {
@@ -88,6 +97,13 @@ std::unique_ptr<cache_impl> cache_impl::create(const cache_options& options) noe
     if (made->shards_[made->shard_count_] == nullptr) return nullptr;
   }
   if (!made->policy_.start(made->budget_min())) return nullptr;
+  if (asked.restart_file != nullptr) made->restarted_.outcome = restart_outcome::nothing;
+  if (found == restart_reader::found::refused) {
+    made->restarted_.outcome = restart_outcome::refused;
+    std::snprintf(made->restarted_.reason, sizeof made->restarted_.reason, "%s", file.reason());
+  } else if (found == restart_reader::found::taken) {
+    made->load(file);
+  }
   if (options.maintenance_thread && !made->start_thread()) return nullptr;
   return made;
 }
@@ -101,7 +117,7 @@ cache_impl::cache_impl(const cache_options& options, unsigned shards) noexcept
       asked_(options.budget_bytes),
       target_(options.budget_bytes) {}
 
-cache_impl::~cache_impl() {
+void cache_impl::stop_threads() noexcept {
   if (thread_.joinable()) {
     {
       const std::lock_guard guard(thread_mutex_);
@@ -111,6 +127,10 @@ cache_impl::~cache_impl() {
     thread_.join();
   }
   policy_.stop();
+}
+
+cache_impl::~cache_impl() {
+  stop_threads();
   for (unsigned i = 0; i < shard_count_; ++i) {
     SCOOT_CHECK(1, shards_[i]->pinned() == 0, "the cache is destroyed while items are pinned");
   }
@@ -457,6 +477,8 @@ bool cache::maintain() noexcept { return impl_of(this).maintain(); }
 std::uint32_t cache::now() const noexcept { return impl_of(this).now(); }
 cache_stats cache::stats() const noexcept { return impl_of(this).stats(); }
 void cache::reset_stats() noexcept { impl_of(this).reset_stats(); }
+restart_report cache::save(const char* path) noexcept { return impl_of(this).save(path); }
+const restart_report& cache::restarted() const noexcept { return impl_of(this).restarted(); }
 
 void cache::observe_evictions(erased_visitor observe, void* context) noexcept {
   impl_of(this).observe_evictions(observe, context);

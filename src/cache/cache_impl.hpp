@@ -15,10 +15,13 @@
 #include <thread>
 
 #include "cache/memory_policy.hpp"
+#include "cache/restart_file.hpp"
 #include "cache/shard.hpp"
 #include "scoot/cache.hpp"
 
 namespace scoot::caching {
+
+[[nodiscard]] std::uint64_t random_number() noexcept;
 
 class cache_impl final : public cache {
  public:
@@ -86,12 +89,17 @@ class cache_impl final : public cache {
   }
   void observe_evictions(shard::visitor observe, void* context) noexcept;
 
+  restart_report save(const char* path) noexcept;
+  [[nodiscard]] const restart_report& restarted() const noexcept { return restarted_; }
+
  private:
   static constexpr std::size_t relief_bytes = std::size_t{256} << 10;
   static constexpr std::size_t relief_bytes_min = std::size_t{16} << 10;
 
   cache_impl(const cache_options& options, unsigned shards) noexcept;
   [[nodiscard]] bool start_thread() noexcept;
+  void stop_threads() noexcept;
+  void load(restart_reader& file) noexcept;
   bool relieve(shard& poor, unsigned round) noexcept;
   bool cut_step(shard& s) noexcept;
   [[nodiscard]] std::size_t budget_min() const noexcept;
@@ -99,7 +107,7 @@ class cache_impl final : public cache {
 
   const cache_options options_;
   const clock clock_;
-  const std::uint64_t seed_;
+  std::uint64_t seed_;
   std::atomic<std::uint64_t> cas_{0};
   memory_policy policy_;
   std::unique_ptr<page_pool> pool_;
@@ -112,6 +120,8 @@ class cache_impl final : public cache {
   std::atomic<std::size_t> target_;  // what is left of it; the pool's is above it while a cut is under way
   std::atomic<bool> cutting_{false};
   std::atomic<unsigned> release_next_{0};  // the shard
+
+  restart_report restarted_;
 
   std::mutex scan_mutex_;
   std::atomic<std::uint64_t> flushes_{0}, too_large_{0}, no_memory_{0};

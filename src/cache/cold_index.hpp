@@ -149,12 +149,12 @@ class cold_index {
     return buckets_ > segment_buckets && live < buckets_ * shrink_below_ / 8;
   }
 
-  // Calls visit(hash, place) for every entry, dead ones too. For tests.
+  // Calls visit(entry, whether it is in one of its two buckets) for every entry, dead ones too.
   template <class Visit>
   void for_each(Visit&& visit) noexcept {
     for (std::size_t at = 0; at < buckets_; ++at) {
       for (const entry e : nth(at).entries) {
-        if (e != 0) visit(hash_of(e), place_of(e), belongs(e, at));
+        if (e != 0) visit(e, belongs(e, at));
       }
     }
   }

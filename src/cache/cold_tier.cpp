@@ -5,6 +5,7 @@
 #include <bit>
 #include <cstring>
 #include <new>
+#include <vector>
 
 #include "base/bits.hpp"
 #include "base/check.hpp"
@@ -298,6 +299,36 @@ void cold_tier::clear() noexcept {
   open_next();
 }
 
+void cold_tier::hand_over(taker take, void* context) noexcept {
+  try {
+    std::vector<cold_index::entry> entries;
+    entries.reserve(items_);
+    index_.for_each([&](cold_index::entry e, bool) {
+      if (!dead(cold_index::place_of(e))) entries.push_back(e);
+    });
+    const auto age = [this](cold_index::entry e) {
+      const std::uint32_t place = cold_index::place_of(e);
+      return number_of(place) << 32 | offset_of(place);
+    };
+    std::sort(entries.begin(), entries.end(),
+              [&](cold_index::entry a, cold_index::entry b) { return age(a) < age(b); });
+    std::vector<unsigned char> bytes(options_.chunk_bytes);
+    for (const cold_index::entry e : entries) {
+      const std::uint32_t place = cold_index::place_of(e);
+      while (first_ < number_of(place)) drop_one();
+      if (dead(place)) continue;
+      unsigned char head[peek_bytes_max];
+      const item seen = peek(place, key_bytes_max, head);
+      if (!seen || !read(place, seen.bytes(), bytes.data())) continue;
+      const item it(bytes.data());
+      if (it.bytes() == seen.bytes() && it.key() == seen.key()) take(context, it, (e & cold_index::used_bit) != 0);
+    }
+  } catch (...) {  // without memory for the list, what is here is lost like any cold item
+  }
+  clear();
+  (void)give_back_dropped(~0u);
+}
+
 // ---- upkeep -------------------------------------------------------------------------------------------------------
 
 bool cold_tier::wants_to_fit() const noexcept {
@@ -460,9 +491,9 @@ void cold_tier::add_stats(cold_stats& sum) const noexcept {
 
 void cold_tier::verify() noexcept {
   std::size_t items = 0, in_log = 0;
-  index_.for_each([&](std::uint32_t hash, std::uint32_t place, bool belongs) {
-    SCOOT_CHECK(1, belongs, "a cold entry of hash %08x is in the wrong bucket", hash);
-    const std::uint64_t number = number_of(place);
+  index_.for_each([&](cold_index::entry e, bool belongs) {
+    SCOOT_CHECK(1, belongs, "a cold entry of hash %08x is in the wrong bucket", cold_index::hash_of(e));
+    const std::uint64_t number = number_of(cold_index::place_of(e));
     if (number <= open_ && (number == open_ || nth(number).number != purgeable::no_chunk)) ++items;
   });
   for (std::uint64_t n = first_; n <= open_; ++n) in_log += nth(n).items;

@@ -84,6 +84,11 @@ class cold_tier {
   // Everything is gone from now on; the memory is given back in steps.
   void clear() noexcept;
 
+  // Shows what is there, copies of it that may be written to, in the order in which it came, and whether note_used()
+  // was called; then everything is gone. A chunk's memory is given back once what is in it was shown.
+  using taker = void (*)(void* context, item it, bool used);
+  void hand_over(taker take, void* context) noexcept;
+
   // Grows or shrinks the index and the list of chunks by so many steps. Invalidates: addresses of movable blocks.
   [[nodiscard]] bool wants_to_fit() const noexcept;
   // What fit() would allocate first; 0: nothing.
@@ -108,9 +113,9 @@ class cold_tier {
   void verify() noexcept;
   template <class Visit>
   void for_each_key(Visit&& visit) noexcept {
-    index_.for_each([&](std::uint32_t, std::uint32_t place, bool) {
+    index_.for_each([&](cold_index::entry e, bool) {
       unsigned char bytes[peek_bytes_max];
-      const item it = peek(place, key_bytes_max, bytes);
+      const item it = peek(cold_index::place_of(e), key_bytes_max, bytes);
       if (it) visit(it.key());
     });
   }

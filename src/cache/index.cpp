@@ -199,6 +199,16 @@ bool index::shrink() noexcept {
   return true;
 }
 
+void index::clear() noexcept {
+  segments_.keep(1);
+  std::memset(&segments_[0], 0, sizeof(segment));
+  std::memset(stash_, 0, sizeof stash_);
+  buckets_ = segment_buckets;
+  mask_high_ = buckets_ - 1;
+  entries_ = stash_used_ = 0;
+  scanning_ = false;
+}
+
 std::uint16_t* index::ghost_line(std::uint32_t place) noexcept {
   const std::size_t position = position_of(place);
   const std::size_t number = position / segment_buckets;

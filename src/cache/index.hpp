@@ -82,6 +82,11 @@ class index {
     __builtin_prefetch(&bucket_at(n.other_place()));
   }
 
+  // What insert() will touch next, once what prefetch() asked for is there.
+  void prefetch_rest(name n) const noexcept {
+    if (match(bucket_at(n.place), 0) == 0) __builtin_prefetch(&bucket_at(n.other_place()));
+  }
+
   // Adds an entry; the name must be the item's own. May move other entries, never items.
   [[nodiscard]] bool insert(name n, item it, unsigned epoch) noexcept;
   void set(slot s, item it, unsigned epoch) noexcept;  // the entry names another block, of the same key
@@ -94,6 +99,14 @@ class index {
   [[nodiscard]] bool wants_to_shrink() const noexcept {
     return buckets_ > buckets_min && entries_ < buckets_ * shrink_below_ / 8;
   }
+
+  // Grows for so many entries ahead of them, which touches no item while the table is empty. Stops where there is no
+  // memory. Invalidates: addresses of items.
+  void reserve(std::size_t entries) noexcept {
+    while (entries > buckets_ * grow_above_ / 8 && grow()) continue;
+  }
+  // Forgets all entries, and gives back what they took.
+  void clear() noexcept;
 
   // True if the next grow() has to allocate: so many bytes.
   [[nodiscard]] bool grow_allocates() const noexcept { return buckets_ == segments_.count() * segment_buckets; }

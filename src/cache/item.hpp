@@ -98,6 +98,7 @@ class item {
   [[nodiscard]] char* value() const noexcept {
     return reinterpret_cast<char*>(bytes_) + header_bytes(bytes_[0]) + key_bytes();
   }
+  [[nodiscard]] std::size_t header_bytes() const noexcept { return header_bytes(bytes_[0]); }
   [[nodiscard]] std::size_t bytes() const noexcept { return header_bytes(bytes_[0]) + key_bytes() + value_bytes(); }
 
   [[nodiscard]] item_fields fields() const noexcept {

@@ -30,6 +30,11 @@ struct name {
     const auto tag = static_cast<std::uint16_t>(hash >> place_bits);
     return {static_cast<std::uint32_t>(hash) & place_mask, tag == 0 ? std::uint16_t{1} : tag};
   }
+  // All 40 of them, and back.
+  [[nodiscard]] std::uint64_t bits() const noexcept { return std::uint64_t{tag} << place_bits | place; }
+  [[nodiscard]] static name of_bits(std::uint64_t bits) noexcept {
+    return {static_cast<std::uint32_t>(bits) & place_mask, static_cast<std::uint16_t>(bits >> place_bits)};
+  }
   // The other place an item of this name may be in. Differs from `place` in bit 0, so the buckets differ, too.
   [[nodiscard]] std::uint32_t other_place() const noexcept { return place ^ difference(tag); }
   [[nodiscard]] static std::uint32_t difference(std::uint16_t tag) noexcept {

@@ -47,25 +47,41 @@ bool name_lists::reserve(unsigned chunks) noexcept {
   return true;
 }
 
-std::uint8_t name_lists::push(unsigned list, name n) noexcept {
+// A spare chunk becomes the last of the list.
+name_lists::chunk* name_lists::append_chunk(unsigned list) noexcept {
+  SCOOT_CHECK(1, spares_ != 0, "push without a spare chunk");
   list_ends& ends = lists_[list];
-  chunk* c = ends.last;
-  if (c == nullptr || c->end == names_per_chunk) {
-    SCOOT_CHECK(1, spares_ != 0, "push without a spare chunk");
-    chunk* fresh = spare_;
-    spare_ = fresh->next;
-    --spares_;
-    fresh->next = nullptr;
-    fresh->previous = c;
-    fresh->begin = fresh->end = 0;
-    fresh->list = static_cast<std::uint16_t>(list);
-    fresh->mark = new_mark(list);
-    (c == nullptr ? ends.first : c->next) = fresh;
-    ends.last = c = fresh;
-  }
+  chunk* const fresh = spare_;
+  spare_ = fresh->next;
+  --spares_;
+  fresh->next = nullptr;
+  fresh->previous = ends.last;
+  fresh->begin = fresh->end = 0;
+  fresh->list = static_cast<std::uint16_t>(list);
+  fresh->mark = new_mark(list);
+  (ends.last == nullptr ? ends.first : ends.last->next) = fresh;
+  ends.last = fresh;
+  return fresh;
+}
+
+std::uint8_t name_lists::push(unsigned list, name n) noexcept {
+  chunk* c = lists_[list].last;
+  if (c == nullptr || c->end == names_per_chunk) c = append_chunk(list);
   write(*c, c->end++, n);
   ++count_of(list);
   return c->mark;
+}
+
+bool name_lists::push_again(unsigned list, const popped& p) noexcept {
+  chunk* c = lists_[list].last;
+  if (c == nullptr || c->end == names_per_chunk || c->mark != p.mark) {
+    if (!reserve(1)) return false;
+    c = append_chunk(list);
+    c->mark = p.mark;
+  }
+  write(*c, c->end++, p.of);
+  ++count_of(list);
+  return true;
 }
 
 bool name_lists::pop(unsigned list, popped& out) noexcept {

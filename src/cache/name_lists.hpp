@@ -51,6 +51,10 @@ class name_lists {
     name of;
     std::uint8_t mark = 0;
   };
+  // Appends a name that was popped before, with the mark that it had; of queues the mark must be of that list. False if
+  // there is no memory. Invalidates: addresses of items.
+  [[nodiscard]] bool push_again(unsigned list, const popped& p) noexcept;
+
   // Takes the oldest name of the list; false if it is empty.
   [[nodiscard]] bool pop(unsigned list, popped& out) noexcept;
 
@@ -97,19 +101,20 @@ class name_lists {
   };
 
   static void write(chunk& c, std::size_t at, name n) noexcept {
-    const std::uint64_t bits = std::uint64_t{n.tag} << name::place_bits | n.place;
+    const std::uint64_t bits = n.bits();
     for (unsigned i = 0; i < 5; ++i) c.names[at][i] = static_cast<unsigned char>(bits >> 8 * i);
   }
   [[nodiscard]] static name read(const chunk& c, std::size_t at) noexcept {
     std::uint64_t bits = 0;
     for (unsigned i = 0; i < 5; ++i) bits |= std::uint64_t{c.names[at][i]} << 8 * i;
-    return {static_cast<std::uint32_t>(bits) & name::place_mask, static_cast<std::uint16_t>(bits >> name::place_bits)};
+    return name::of_bits(bits);
   }
   [[nodiscard]] std::size_t& count_of(unsigned list) noexcept { return list < 2 ? queued_ : filed_; }
   [[nodiscard]] std::uint8_t new_mark(unsigned list) noexcept {
     ++marks_;
     return static_cast<std::uint8_t>(list < 2 ? marks_ << 1 | list : marks_);
   }
+  chunk* append_chunk(unsigned list) noexcept;
   void unlink(unsigned list, chunk* c) noexcept;
   void give_back(chunk* c) noexcept;
 

@@ -29,6 +29,9 @@
 
 namespace scoot::caching {
 
+class restart_writer;
+struct restart_totals;
+
 // Unix seconds by the cache's clock.
 class clock {
  public:
@@ -116,6 +119,28 @@ class shard {
   // Compacts, and evicts what compaction can't give, until about `bytes` less are held, in one bounded step; returns by
   // how much held bytes fell.
   std::size_t shrink(std::size_t bytes) noexcept;
+
+  // What restart.cpp does to a shard. save() writes everything to the file and leaves the shard empty. To fill it
+  // again: expect() so many items, take_in() each, then queue() their names in the order in which they are to leave.
+  void save(restart_writer& file, restart_totals& totals) noexcept;
+  void expect(std::size_t items) noexcept { index_.reserve(items); }
+  enum class taken : unsigned char { stored, there_already, no_room };
+  struct taken_in {
+    hashed_key k;
+    item from;           // as it was; the heap has no part in it
+    std::int64_t shift;  // of the times in it
+  };
+  [[nodiscard]] taken take_in(const taken_in& one, bool first_to_leave) noexcept;
+  [[nodiscard]] taken take_in_cold(const taken_in& one) noexcept;
+  [[nodiscard]] bool has_cold() const noexcept { return cold_ != nullptr; }
+  void prefetch_both(name n) const noexcept { index_.prefetch_both(n); }
+  void prefetch_rest(const hashed_key& k) const noexcept { index_.prefetch_rest(k.called); }
+  [[nodiscard]] bool queue_as_it_was(name n, std::uint8_t mark) noexcept {
+    return lists_.push_again(mark & 1U, {n, mark});
+  }
+  [[nodiscard]] bool queue(name n, std::uint8_t mark) noexcept;  // false: there is no such item
+  void queue_all() noexcept;                                     // in no order, where names were lost
+  [[nodiscard]] std::uint32_t flush_at() const noexcept { return flush_at_; }
 
   // Visits the live items at the next few positions; returns where to go on, 0 at the end.
   std::size_t scan(std::size_t position, visitor visit, void* context) noexcept;

@@ -459,6 +459,9 @@ compaction heap::compact(const effort& e) noexcept { return self(*this).compact_
 release_result heap::release(std::size_t bytes, const release_options& options) noexcept {
   return self(*this).release_bytes(bytes, options);
 }
+std::size_t heap::hand_over(kind k, block_taker take, void* context) noexcept {
+  return self(*this).hand_over_blocks(k.index, take, context);
+}
 forecast heap::estimate() const noexcept { return self(*this).make_forecast(); }
 std::size_t heap::move_everything() noexcept { return self(*this).move_all(); }
 heap_stats heap::stats() const noexcept { return self(*this).get_stats(); }

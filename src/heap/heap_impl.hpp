@@ -62,6 +62,7 @@ class heap_impl final : public heap {
   void unpin_block(void* block) noexcept;
   compaction compact_all(const effort& e) noexcept;
   release_result release_bytes(std::size_t bytes, const release_options& options) noexcept;
+  std::size_t hand_over_blocks(std::uint8_t kind_index, block_taker take, void* context) noexcept;
   [[nodiscard]] forecast make_forecast() const noexcept;
   std::size_t move_all() noexcept;
   [[nodiscard]] heap_stats get_stats() const noexcept;
@@ -301,6 +302,7 @@ class heap_impl final : public heap {
   void check_redzone(const void* block, std::size_t bytes, const char* what) const noexcept;
 
   // --- release.cpp
+  std::size_t hand_over_shelf(shelf& s, block_taker take, void* context) noexcept;
   std::size_t evict_some(std::size_t bytes, const release_options& options, std::uint64_t deadline_ns) noexcept;
 
   // --- explain.cpp

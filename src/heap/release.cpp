@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT
 //
 // Giving so many bytes back, in the order of what it costs the program: idle pages nothing, compaction some processor
-// time, eviction blocks.
+// time, eviction blocks. And giving all back while the owner takes what is in it elsewhere.
 #include <algorithm>
 
+#include "base/bits.hpp"
+#include "base/check.hpp"
 #include "heap/heap_impl.hpp"
 #include "os/os.hpp"
 
@@ -81,6 +83,95 @@ release_result heap_impl::release_bytes(std::size_t bytes, const release_options
   }
   done.why = stop_reason::done;
   return done;
+}
+
+// --- Handing over
+// ------------------------------------------------------------------------------------------------------
+
+// The shelf comes down over its blocks as it does where they move.
+std::size_t heap_impl::hand_over_shelf(shelf& s, block_taker take, void* context) noexcept {
+  return_parked(s, 0);
+  if (s.stuck || s.stuck_unpins != unpins_) unstick(s);
+  std::size_t shown = 0;
+  const page_info* page = nullptr;
+  std::uint32_t ahead = 0;
+  while (page_info* top = s.top()) {
+    if (top != page) ahead = ~std::uint32_t{0};
+    page = top;
+    const std::uint32_t fresh = s.slot_index(top, s.bump);
+    if (fresh == 0) {
+      s.pop();
+      release_shelf_page(s, top);
+      trimmed_bytes_ += pool_.trim_some(~std::size_t{0}, 0);
+      continue;
+    }
+    const std::uint32_t index = fresh - 1;
+    std::size_t step = s.slot;
+    if (base::test_bit(top->hole_map, index)) {
+      const bool gap = s.is_withdrawn(top, index);
+      const std::uint32_t count = s.take_holes_from(top, index);
+      step *= count;
+      if (gap) {
+        close_gaps(s, top, top->start() + std::size_t{fresh - count} * s.slot);
+        s.limit = top->base + top->resident_end;
+      }
+    } else {
+      char* const block = s.slot_address(top, index);
+      if (is_pinned(top, block)) {
+        if (anchor(s, stop_reason::pinned)) continue;
+        break;
+      }
+      fetch_blocks(s, top, index, ahead);
+      take(context, block, s.slot - redzone());
+      if constexpr (SCOOT_CHECK_LEVEL >= 2) bury(block, s.slot, "hand_over");
+      --s.taken;
+      ++shown;
+    }
+    s.bump -= step;
+  }
+  trim_top(s);
+  settle(s);
+  return shown;
+}
+
+std::size_t heap_impl::hand_over_blocks(std::uint8_t kind_index, block_taker take, void* context) noexcept {
+  if constexpr (SCOOT_CHECK_LEVEL >= 1) check_outside_mover("hand_over");
+  victim_ = nullptr;
+  std::size_t shown = 0;
+  const auto show = [&](void* block, std::size_t size) {
+    take(context, block, size - redzone());
+    ++shown;
+    if constexpr (SCOOT_CHECK_LEVEL >= 2) bury(block, size, "hand_over");
+  };
+  for (std::uint32_t i = 0; i < shelves_.size();) {
+    shelf& s = *shelves_[i];
+    if (s.kind == kind_index) shown += hand_over_shelf(s, take, context);
+    if (s.kind == kind_index && s.blocks() == 0) {
+      discard(s);
+    } else {
+      ++i;
+    }
+  }
+  for (std::uint32_t p = large_.pages().size(); p-- > 0;) {  // a page that becomes empty leaves the list
+    large_page* const in = large_.pages()[p];
+    for (std::uint32_t left = in->count, i = left; i-- > 0 && left != 0;) {
+      const large_block b = in->blocks()[i];
+      char* const block = large_space::address(in, b.begin);
+      if (b.kind != kind_index || is_pinned(in->page, block)) continue;
+      show(block, b.size * large_space::granule);
+      left = in->count - 1;
+      free_large(in->page, block);
+    }
+    trimmed_bytes_ += pool_.trim_some(~std::size_t{0}, 0);
+  }
+  for (std::uint32_t r = runs_.size(); r-- > 0;) {
+    page_info* const first = runs_[r];
+    if (first->kind != kind_index || is_pinned(first, first->base)) continue;
+    show(first->base, first->run_bytes);
+    free_run(first);
+    trimmed_bytes_ += pool_.trim_some(~std::size_t{0}, 0);
+  }
+  return shown;
 }
 
 }  // namespace scoot

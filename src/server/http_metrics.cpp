@@ -15,6 +15,7 @@
 #include "scoot/version.h"
 #include "server/feed_sample.hpp"
 #include "server/http_module.hpp"
+#include "server/warm_restart.hpp"
 
 namespace scoot::server {
 namespace {
@@ -181,6 +182,20 @@ void add_cold(const cold_stats& cold, families& to) {
   to.counter("scootd_cold_purged_bytes_total", "Memory of the cold tier that the kernel took.").add(cold.purged_bytes);
 }
 
+// What the cache began with; all 0 without --restart-file.
+void add_restart(const restart_report& r, families& to) {
+  to.gauge("scootd_restart_info", "Always 1; what became of the restart file is a label.")
+      .add(1.0, {{"outcome", to_string(r.outcome)}});
+  to.gauge("scootd_restart_items", "Items that the cache began with.").add(r.items);
+  to.gauge("scootd_restart_item_bytes", "Keys and values of these.").add(r.item_bytes);
+  to.gauge("scootd_restart_dropped_items", "Items in the restart file for which there was no room.")
+      .add(r.dropped_items);
+  to.gauge("scootd_restart_expired_items", "Items in the restart file that were expired.").add(r.expired_items);
+  to.gauge("scootd_restart_damaged_chunks", "Parts of the restart file that were damaged.").add(r.damaged_chunks);
+  to.gauge("scootd_restart_seconds", "Time that it took to read the restart file.")
+      .add(static_cast<double>(r.elapsed_us) * 1e-6);
+}
+
 // All 0 where memory pressure is not followed.
 void add_pressure(const cache_stats& c, families& to) {
   const pressure_stats& p = c.pressure;
@@ -236,6 +251,7 @@ std::string write_metrics(const server_state& state, const cache_window& window,
   add_moves(c, to);
   add_cold(c.cold, to);
   add_pressure(c, to);
+  add_restart(state.restarted, to);
   add_connections(state, window.totals(), viewers, to);
   return to.text();
 }

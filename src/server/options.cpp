@@ -43,6 +43,7 @@ memory
       --pressure=HOW        give memory back when the machine or the control group gets short of it: off (default), on,
                             or what to go by: headroom, cgroup_threshold, cgroup_level, cgroup_events, cgroup_psi,
                             system_psi, service_manager, canary, fifo:PATH; plain: without real-time priority
+  -e, --restart-file=PATH   keep the items over a restart in this file, of a file system in memory (default: do not)
   -M, --disable-evictions   refuse to store when memory is full, instead of evicting
 
 protocol
@@ -140,7 +141,7 @@ struct raw_options {
   std::vector<std::string> listen;
   std::vector<std::string> extended;
   std::string http;
-  std::string ignored, memory_file;
+  std::string ignored;
   bool huge_pages = false, lock_memory = false;
   std::string protocol = "auto";
   std::string log_level = "info", log_form = "text", log_to = "auto", seccomp = "off";
@@ -169,6 +170,7 @@ void declare(CLI::App& app, raw_options& raw, server_options& options) {
   app.add_option("-I,--max-item-size", raw.item)->multi_option_policy(last);
   app.add_option("--purgeable", raw.purgeable)->multi_option_policy(last);
   app.add_option("--pressure", raw.pressure)->multi_option_policy(last);
+  app.add_option("-e,--restart-file,--memory-file", options.restart_file)->multi_option_policy(last);
   app.add_flag("-M,--disable-evictions", raw.no_evictions);
   app.add_option("-B,--protocol", raw.protocol)->multi_option_policy(last);
   app.add_flag("-C,--disable-cas", raw.no_cas);
@@ -188,7 +190,6 @@ void declare(CLI::App& app, raw_options& raw, server_options& options) {
   app.add_flag("-L,--enable-largepages", raw.huge_pages)->configurable(false);
   app.add_option("-f,--slab-growth-factor", raw.ignored)->multi_option_policy(last)->configurable(false);
   app.add_option("-n,--slab-min-size", raw.ignored)->multi_option_policy(last)->configurable(false);
-  app.add_option("-e,--memory-file", raw.memory_file)->multi_option_policy(last)->configurable(false);
   app.add_option("-o,--extended", raw.extended)->allow_extra_args(false);
   app.add_option("--http", raw.http)->multi_option_policy(last);
   app.add_option("--http-token-file", options.http.token_file)->multi_option_policy(last);
@@ -370,7 +371,6 @@ void check(const raw_options& raw, server_options& options) {
   check_protocol(raw, options);
   if (raw.lock_memory)
     refuse("-k: memory that is locked could not be given back, and giving it back is the point here");
-  if (!raw.memory_file.empty()) refuse("-e: there is no memory file; a restart begins with an empty cache");
   if (raw.huge_pages) refuse("-L: there are no huge pages here; transparent ones are the kernel's own choice");
   check_log(raw, options);
   constexpr std::string_view modes[] = {"off", "log", "on"};
@@ -431,7 +431,8 @@ parsed_options parse_options(int argc, const char* const* argv, const std::strin
     raw.protocol_given = app.count("--protocol") != 0;
     check(raw, result.options);
     server_options& read = result.options;
-    for (std::string* path : {&read.auth_file, &read.tls.chain_cert, &read.tls.key, &read.tls.ca_cert}) {
+    for (std::string* path :
+         {&read.restart_file, &read.auth_file, &read.tls.chain_cert, &read.tls.key, &read.tls.ca_cert}) {
       *path = absolute(*path, folder);
     }
     note_settings(app, raw, result.settings);

@@ -77,6 +77,7 @@ struct server_options {
   bool pressure_realtime = true;    // with real-time priority where that is permitted
   std::string pressure_fifo;        // of that source; empty: none
   std::size_t purgeable_bytes = 0;  // 0: none; purgeable_auto: as much as the machine can spare
+  std::string restart_file;         // where the items wait for the next start; empty: they do not
   unsigned connections_max = 1024;
   unsigned threads = 4;
   unsigned requests_per_event = 100;

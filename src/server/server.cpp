@@ -22,6 +22,7 @@
 #include "server/reload.hpp"
 #include "server/sandbox.hpp"
 #include "server/tls.hpp"
+#include "server/warm_restart.hpp"
 #include "server/worker.hpp"
 
 namespace scoot::server {
@@ -29,13 +30,15 @@ namespace {
 
 constexpr double mebibyte = 1024.0 * 1024.0;
 
-// SIGTERM, SIGINT and SIGHUP as something to read; blocked for all threads started later.
+// SIGTERM, SIGINT, SIGHUP, and SIGUSR1, with which scripts end a memcached that is to keep its items, as something to
+// read; blocked for all threads started later.
 int end_signals() noexcept {
   sigset_t signals;
   sigemptyset(&signals);
   sigaddset(&signals, SIGTERM);
   sigaddset(&signals, SIGINT);
   sigaddset(&signals, SIGHUP);
+  sigaddset(&signals, SIGUSR1);
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   std::signal(SIGPIPE, SIG_IGN);
   return signalfd(-1, &signals, SFD_NONBLOCK | SFD_CLOEXEC);
@@ -79,7 +82,8 @@ void accept_until_signalled(server_state& state, listener& doors, event_loop& lo
           notify_starter("READY=1");
           continue;
         }
-        spdlog::info("scootd ends on {}", which.ssi_signo == SIGTERM ? "SIGTERM" : "SIGINT");
+        const bool asked = which.ssi_signo == SIGUSR1;
+        spdlog::info("scootd ends on {}", asked ? "SIGUSR1" : which.ssi_signo == SIGTERM ? "SIGTERM" : "SIGINT");
         return;
       }
     }
@@ -87,22 +91,24 @@ void accept_until_signalled(server_state& state, listener& doors, event_loop& lo
   }
 }
 
-int serve(const parsed_options& parsed, const settings_reader& read_again, listener& doors, http_module& pages,
-          background& parent, int signals) {
-  const server_options& options = parsed.options;
-  cache_options cache_wants;
-  cache_wants.budget_bytes = options.memory_bytes;
-  cache_wants.item_bytes_max = options.item_bytes_max;
-  cache_wants.evict = options.evict;
-  cache_wants.purgeable_bytes = options.purgeable_bytes;
-  cache_wants.follow_pressure = options.follow_pressure;
-  cache_wants.pressure.sources = options.pressure_sources;
-  cache_wants.pressure.fifo = options.pressure_fifo.empty() ? nullptr : options.pressure_fifo.c_str();
-  if (!options.pressure_realtime) cache_wants.pressure.realtime_priority = 0;
-  const std::unique_ptr<cache> items = cache::create(cache_wants);
-  if (items == nullptr) return give_up("cannot make a cache of that size (-m, --purgeable)", status_os);
+cache_options cache_wanted(const server_options& options) {
+  cache_options wanted;
+  wanted.budget_bytes = options.memory_bytes;
+  wanted.item_bytes_max = options.item_bytes_max;
+  wanted.evict = options.evict;
+  wanted.purgeable_bytes = options.purgeable_bytes;
+  wanted.follow_pressure = options.follow_pressure;
+  wanted.pressure.sources = options.pressure_sources;
+  wanted.pressure.fifo = options.pressure_fifo.empty() ? nullptr : options.pressure_fifo.c_str();
+  if (!options.pressure_realtime) wanted.pressure.realtime_priority = 0;
+  return wanted;
+}
 
-  server_state state(*items, options);
+// Serves clients from the cache until a signal comes; nobody uses it afterwards.
+int serve(cache& items, const parsed_options& parsed, const settings_reader& read_again, listener& doors,
+          http_module& pages, background& parent, int signals) {
+  const server_options& options = parsed.options;
+  server_state state(items, options);
   credentials users;
   if (std::string error = load_users(options, users); !error.empty()) return give_up(error, status_usage);
   if (!options.auth_file.empty()) state.text_users = &users;
@@ -132,7 +138,7 @@ int serve(const parsed_options& parsed, const settings_reader& read_again, liste
     if (http == nullptr) return give_up(error, status_os);
   }
   tell_start(options, doors);
-  if (options.purgeable_bytes != 0 && items->stats().cold.support == purge_support::refused) {
+  if (options.purgeable_bytes != 0 && items.stats().cold.support == purge_support::refused) {
     spdlog::warn("--purgeable has no effect: this kernel takes no purgeable memory");
   }
   if (http != nullptr) spdlog::info("live page at {}", http->address());
@@ -181,7 +187,10 @@ int start(const parsed_options& parsed, const settings_reader& read_again, backg
   if (std::string error = filter_system_calls(options); !error.empty()) return give_up(error, status_os);
   const int signals = end_signals();
   if (signals < 0) return give_up("cannot watch for signals", status_os);
-  const int status = serve(parsed, read_again, doors, pages, parent, signals);
+  const std::unique_ptr<cache> items = make_cache(cache_wanted(options), options);
+  if (items == nullptr) return give_up("cannot make a cache of that size (-m, --purgeable)", status_os);
+  const int status = serve(*items, parsed, read_again, doors, pages, parent, signals);
+  leave_cache(*items, options);
   close(signals);
   return status;
 }

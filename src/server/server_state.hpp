@@ -79,6 +79,7 @@ class server_state {
   cache& items;
   const server_options& options;  // as of the start
   live_settings live;
+  const restart_report restarted;  // what the cache began with
   const std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
   std::atomic<int> verbosity;
 

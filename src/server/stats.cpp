@@ -26,6 +26,7 @@
 #include "server/protocol.hpp"
 #include "server/server_state.hpp"
 #include "server/tls.hpp"
+#include "server/warm_restart.hpp"
 #include "server/worker.hpp"
 
 namespace scoot::server {
@@ -164,6 +165,22 @@ void write_pressure(const cache_stats& c, stat_lines& to) noexcept {
   to.add("pressure_scheduling", scheduling[static_cast<std::size_t>(p.scheduling)]);
 }
 
+// What the cache began with.
+void write_restart(const restart_report& r, stat_lines& to) {
+  to.add("restart_outcome", to_string(r.outcome));
+  std::string reason = r.reason;  // some clients end a value at its first space
+  std::replace(reason.begin(), reason.end(), ' ', '_');
+  if (!reason.empty()) to.add("restart_reason", reason);
+  to.add("restart_items", r.items);
+  to.add("restart_cold_items", r.cold_items);
+  to.add("restart_bytes", r.item_bytes);
+  to.add("restart_expired", r.expired_items);
+  to.add("restart_dropped", r.dropped_items);
+  to.add("restart_damaged", r.damaged_chunks);
+  to.add("restart_us", r.elapsed_us);
+  to.add("restart_down_s", r.down_s);
+}
+
 constexpr std::string_view absent_events[] = {"hash_is_expanding",
                                               "slab_reassign_rescues",
                                               "slab_reassign_chunk_rescues",
@@ -225,6 +242,7 @@ void write_general(const server_state& state, stat_lines& to) noexcept {
   to.add("shards", c.shards);
   if (state.options.purgeable_bytes != 0) write_cold_tier(c.cold, to);
   if (c.follows_pressure) write_pressure(c, to);
+  if (!state.options.restart_file.empty()) write_restart(state.restarted, to);
 }
 
 void write_tls_settings(const tls_options& o, stat_lines& to) noexcept {
@@ -266,6 +284,7 @@ void write_settings(const server_state& state, stat_lines& to) noexcept {
   } else {
     to.add("purgeable", o.purgeable_bytes);
   }
+  if (!o.restart_file.empty()) to.add("memory_file", o.restart_file);
   to.add("domain_socket", o.unix_socket.empty() ? "NULL" : o.unix_socket);
   to.add("umask", mask.data());
   to.add("shutdown_command", now.shutdown_command ? "yes" : "no");
@@ -427,6 +446,7 @@ server_state::server_state(cache& the_items, const server_options& the_options)
     : items(the_items),
       options(the_options),
       live(the_options),
+      restarted(the_items.restarted()),
       verbosity(the_options.verbosity),
       observed(the_options.count_prefixes ? count_prefixes : 0),
       prefixes(the_options.prefix_delimiter),

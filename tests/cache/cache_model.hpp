@@ -91,6 +91,24 @@ class cache_model {
     return failure_.empty();
   }
 
+  // The cache is written to a file, and made again from it with other shards. False once something was wrong.
+  bool restart(const std::string& path, unsigned shards) {
+    pins_.clear();
+    pending_.reset();
+    cache_options of_cache = options_on(clock_, options_.budget_bytes, shards);
+    if (!expect(cache_->save(path.c_str()).outcome == restart_outcome::done, "it cannot be saved")) return false;
+    cache_.reset();
+    if (choices_.below(3) == 0) clock_.seconds += static_cast<std::uint32_t>(choices_.below(300));
+    of_cache.restart_file = path.c_str();
+    cache_ = cache::create(of_cache);
+    budget_ = options_.budget_bytes;
+    if (!expect(cache_ != nullptr, "no cache")) return false;
+    const restart_report& r = cache_->restarted();
+    (void)expect(r.outcome == restart_outcome::done && r.damaged_chunks == 0, "it cannot be read");
+    (void)expect(!options_.exact || r.dropped_items == 0, "there was room for all");
+    return check_all();
+  }
+
   // Gives back what is held, and lets a cut of the budget be reached.
   bool finish() {
     (void)check_all();

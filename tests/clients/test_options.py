@@ -464,7 +464,7 @@ class ProcessTest(harness.ServerTest):
 
     def test_what_would_be_a_lie_is_refused_with_a_reason(self):
         harness.skip_unless(not harness.is_reference(), "memcached has what is refused here")
-        for options in (["-k"], ["-L"], ["-e", "/tmp/x"], ["-U", "11211"], ["-o", "ext_path=/tmp/x:1g"], ["-o", "proxy_config=x"]):
+        for options in (["-k"], ["-L"], ["-U", "11211"], ["-o", "ext_path=/tmp/x:1g"], ["-o", "proxy_config=x"]):
             with self.subTest(options=options):
                 run = harness.run_briefly("-p", "-1", *options)
                 self.assertEqual(run.returncode, 64)

@@ -6,6 +6,9 @@
 #include <gtest/gtest.h>
 
 #include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <vector>
 
 #include "directory.hpp"
 #include "scoot/heap.hpp"
@@ -159,6 +162,70 @@ TEST_F(release_test, nothing_asked_for_is_done_at_once) {
   const std::size_t before = held();
   EXPECT_EQ(h->release(0, evicting()).why, stop_reason::done);
   EXPECT_EQ(held(), before);
+}
+
+// What hand_over showed.
+struct shown {
+  directory* blocks;
+  std::vector<std::uint32_t> indices;
+  std::size_t wrong = 0;
+  static void take(void* self, const void* block, std::size_t size) noexcept {
+    auto& me = *static_cast<shown*>(self);
+    std::uint32_t header[2];
+    std::memcpy(header, block, sizeof header);
+    me.wrong += me.blocks->at[header[0]] != block || !me.blocks->intact(header[0]) || size < header[1];
+    me.blocks->at[header[0]] = nullptr;
+    me.indices.push_back(header[0]);
+  }
+};
+
+TEST_F(release_test, hands_every_block_of_a_kind_over_once_and_its_memory_back_on_the_way) {
+  make(64 * mib);
+  const kind other = blocks.add_kind(*h);
+  std::uint64_t state = 1;
+  const auto random = [&state] { return state = state * 6364136223846793005U + 1442695040888963407U, state >> 33; };
+  std::size_t mine = 0;
+  for (std::size_t i = 0; i < 6000; ++i) {
+    const std::size_t size = i % 500 == 0 ? 900 * kib : i % 50 == 0 ? 20 * kib : 8 + random() % 3000;
+    ASSERT_GE(blocks.allocate(*h, i % 7 == 0 ? other : k, size), 0);
+  }
+  for (std::size_t i = 0; i < 6000; ++i) {
+    if (random() % 3 == 0) {
+      blocks.free(*h, i);
+    } else {
+      mine += i % 7 != 0;
+    }
+  }
+  shown seen{&blocks, {}};
+  EXPECT_EQ(h->hand_over(k, &shown::take, &seen), mine);
+  EXPECT_EQ(seen.indices.size(), mine);
+  EXPECT_EQ(seen.wrong, 0U);
+  for (const std::uint32_t index : seen.indices) EXPECT_NE(index % 7, 0U);
+  h->verify();
+  EXPECT_TRUE(blocks.all_intact());
+  const heap_stats left = h->stats();
+  EXPECT_LT(held(), left.live_bytes + left.live_bytes / 2 + 2 * mib);
+  EXPECT_EQ(h->hand_over(k, &shown::take, &seen), 0U);
+  ASSERT_GE(blocks.allocate(*h, k, 100), 0);  // and it goes on
+  h->verify();
+}
+
+TEST_F(release_test, hands_no_pinned_block_over) {
+  make(32 * mib);
+  for (std::size_t i = 0; i < 2000; ++i) ASSERT_GE(blocks.allocate(*h, k, i % 400 == 0 ? 30 * kib : 200), 0);
+  for (const std::size_t i : {0U, 400U, 777U}) ASSERT_TRUE(h->pin(blocks.at[i]));
+  shown seen{&blocks, {}};
+  const std::size_t count = h->hand_over(k, &shown::take, &seen);
+  EXPECT_EQ(seen.wrong, 0U);
+  EXPECT_GT(count, 1000U);
+  for (const std::size_t i : {0U, 400U, 777U}) {
+    ASSERT_NE(blocks.at[i], nullptr);
+    EXPECT_TRUE(blocks.intact(i));
+    h->unpin(blocks.at[i]);
+  }
+  h->verify();
+  EXPECT_EQ(count + h->hand_over(k, &shown::take, &seen), 2000U);
+  EXPECT_EQ(h->stats().blocks, 0U);
 }
 
 }  // namespace
