@@ -124,11 +124,12 @@ bool restart_writer::publish(restart_head& head) noexcept {
   if (failed()) return false;
   head.number = number_;
   head.directory_at = end_;
-  head.directory_bytes = chunks_.size() * sizeof(restart_chunk);
-  head.directory_sum = sum_of(chunks_.data(), head.directory_bytes, number_ ^ head.directory_at);
+  const std::size_t directory_bytes = chunks_.size() * sizeof(restart_chunk);
+  head.directory_bytes = directory_bytes;
+  head.directory_sum = sum_of(chunks_.data(), directory_bytes, number_ ^ head.directory_at);
   head.file_bytes = head.directory_at + head.directory_bytes;
   head.sum = sum_of(head);
-  if (!write_at(head.directory_at, chunks_.data(), head.directory_bytes)) return false;
+  if (!write_at(head.directory_at, chunks_.data(), directory_bytes)) return false;
   if (ftruncate(file_, static_cast<off_t>(std::max(head.file_bytes, page))) != 0) return fail("cannot write the file");
   if (!write_at(0, &head, sizeof head)) return false;
   if (std::rename(path_new_.c_str(), path_.c_str()) != 0) return fail("cannot give the file its name");

@@ -128,7 +128,8 @@ class name_filter {
   static constexpr unsigned probes = 5;
   struct spot {
     spot(const name_filter& f, std::uint64_t entry) noexcept
-        : mixed(entry * 0x9e3779b97f4a7c15u), line(&f.words_[((mixed >> 45) * 0x9e3779b1u & (f.lines_ - 1)) * 8]) {}
+        : mixed(entry * 0x9e3779b97f4a7c15u),
+          line(&f.words_[(static_cast<std::size_t>(mixed >> 45) * 0x9e3779b1u & (f.lines_ - 1)) * 8]) {}
     [[nodiscard]] unsigned word(unsigned i) const noexcept { return static_cast<unsigned>(mixed >> 9 * i & 7); }
     [[nodiscard]] std::uint64_t bit(unsigned i) const noexcept {
       return std::uint64_t{1} << (mixed >> (9 * i + 3) & 63);
@@ -184,7 +185,8 @@ class restart_loader {
     };
     if (how_.tight) {
       std::size_t names = 0;
-      each(restart_part::order, [&](const restart_chunk& c) { names += c.bytes / order_entry::bytes; });
+      each(restart_part::order,
+           [&](const restart_chunk& c) { names += static_cast<std::size_t>(c.bytes) / order_entry::bytes; });
       filters_ = in_question_.start(names) && newest_.start(names);
       each(restart_part::hot, [&](const restart_chunk& c) { find_in_question(c); });
       each(restart_part::order, [&](const restart_chunk& c) { count_names(c); });

@@ -490,12 +490,12 @@ TEST_F(restart_damaged, a_file_that_ends_early_is_refused) {
   const caching::restart_head h = head();
   std::vector<caching::restart_chunk> chunks(h.directory_bytes / sizeof(caching::restart_chunk));
   std::memcpy(chunks.data(), whole.data() + h.directory_at, h.directory_bytes);
-  std::vector<std::size_t> ends = {8, 100, sizeof h - 1, sizeof h, 4095, 4096, h.directory_at, whole.size() - 1};
+  std::vector<std::uint64_t> ends = {8, 100, sizeof h - 1, sizeof h, 4095, 4096, h.directory_at, whole.size() - 1};
   for (const caching::restart_chunk& chunk : chunks) {
     ends.push_back(chunk.at);
     ends.push_back(chunk.at + chunk.bytes);
   }
-  for (const std::size_t end : ends) {
+  for (const std::uint64_t end : ends) {
     file.write(whole.substr(0, end));
     load(8 * mib, 2);
     EXPECT_EQ(c->restarted().outcome, restart_outcome::refused) << end;
