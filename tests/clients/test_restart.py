@@ -150,7 +150,9 @@ class RestartTest(harness.ServerTest):
         server.stop()
         with open(self.path, "r+b") as file:
             file.seek(20)
-            file.write(b"\xff")
+            byte = file.read(1)[0]
+            file.seek(20)
+            file.write(bytes([byte ^ 1]))
         server = self.start()
         with server.connect() as client:
             stats = client.stats()
