@@ -23,7 +23,7 @@ void add_access_options(CLI::App& app, tools::access_options& o) {
                                 ->needs(tls)
                                 ->type_name("FILE");
   app.add_option("--key", o.key_file, "its key, if that is in a file of its own")->needs(cert)->type_name("FILE");
-  app.add_flag("!--no-verify", o.verify, "take any certificate of the server")->needs(tls);
+  app.add_flag("--no-verify", o.no_verify, "take any certificate of the server");
   app.add_option("--auth-file", o.auth_file, "whose first line is name:password, for servers with -Y")
       ->type_name("FILE");
 }

@@ -52,12 +52,12 @@ bool set_up(SSL_CTX* context, const access_options& access, std::string& error) 
   SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION);
   SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
   SSL_CTX_set_options(context, SSL_OP_IGNORE_UNEXPECTED_EOF);
-  SSL_CTX_set_verify(context, access.verify ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, nullptr);
+  SSL_CTX_set_verify(context, access.no_verify ? SSL_VERIFY_NONE : SSL_VERIFY_PEER, nullptr);
   if (!access.ca_file.empty()) {
     if (SSL_CTX_load_verify_locations(context, access.ca_file.c_str(), nullptr) != 1) {
       return error = failure("--cafile " + access.ca_file), false;
     }
-  } else if (access.verify) {
+  } else if (!access.no_verify) {
     SSL_CTX_set_default_verify_paths(context);
   }
   if (access.cert_file.empty()) return true;
@@ -94,7 +94,7 @@ std::unique_ptr<tls_session> tls_session::create(int socket, const std::string& 
   std::unique_ptr<tls_session> session(new tls_session(context, nullptr));
   if (!set_up(context, access, error)) return nullptr;
   SSL* const ssl = session->ssl_ = SSL_new(context);
-  if (ssl == nullptr || SSL_set_fd(ssl, socket) != 1 || (access.verify && !expect_host(ssl, host))) {
+  if (ssl == nullptr || SSL_set_fd(ssl, socket) != 1 || (!access.no_verify && !expect_host(ssl, host))) {
     return error = failure("TLS"), nullptr;
   }
   for (;;) {

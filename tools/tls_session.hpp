@@ -18,9 +18,9 @@ namespace tools {
 
 struct access_options {
   bool tls = false;
-  bool verify = true;     // the server's certificate: who signed it, and that it is of the name or address asked for
-  std::string ca_file;    // who may have signed it; empty: whom the system trusts
-  std::string cert_file;  // our own certificate with its chain, and its key, for servers that ask for one
+  bool no_verify = false;  // of the certificate: who signed it, and that it is of the name or address asked for
+  std::string ca_file;     // who may have signed it; empty: whom the system trusts
+  std::string cert_file;   // our own certificate with its chain, and its key, for servers that ask for one
   std::string key_file;
   std::string auth_file;  // whose first line is name:password; empty: nobody asks
 };
