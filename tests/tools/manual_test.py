@@ -164,7 +164,7 @@ class Completions(unittest.TestCase):
         with tempfile.TemporaryDirectory() as home:
             said = run("fish", "--no-config", "-c", f"source {MANUAL}/fish/scoot.fish; complete -C 'scoot '; complete -C 'scoot replay --c'", env={**os.environ, "HOME": home})
         offered = [line.split("\t")[0] for line in said.stdout.splitlines()]
-        self.assertEqual(sorted(offered), sorted(["top", "map", "replay", "--connections", "--csv"]))
+        self.assertEqual(sorted(offered), sorted(["top", "map", "replay", "--cafile", "--cert", "--connections", "--csv"]))
 
     def test_zsh_reads_them_and_offers_options(self):
         # The completion system draws only in a line editor, so a zsh of its own in a pseudo terminal is asked.
