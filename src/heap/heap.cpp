@@ -84,15 +84,22 @@ kind heap_impl::new_kind(const kind_options& options) noexcept {
 // --- Resident memory ----------------------------------------------------------------------------------------------
 
 // Makes [start, end) of a page ours to touch.
-bool heap_impl::extend_resident(page_info* page, std::size_t end) noexcept {
+bool heap_impl::charge_resident(page_info* page, std::size_t end) noexcept {
   end = base::round_up(end, os_page_);
   if (end <= page->resident_end) return true;
   const std::size_t growth = end - page->resident_end;
   if (!pool_.charge(growth)) return false;
-  os::make_resident(page->base + page->resident_end, growth);
   page->resident_end = static_cast<std::uint32_t>(end);
   held_ += growth;
   grown_bytes_ += growth;
+  return true;
+}
+
+// The same for what is touched soon: one call of the OS costs less than a fault for each OS page.
+bool heap_impl::extend_resident(page_info* page, std::size_t end) noexcept {
+  const std::size_t before = page->resident_end;
+  if (!charge_resident(page, end)) return false;
+  if (page->resident_end != before) os::make_resident(page->base + before, page->resident_end - before);
   return true;
 }
 

@@ -145,6 +145,7 @@ class heap_impl final : public heap {
   void release_shelf_page(shelf& s, page_info* page) noexcept;
   void give_page(page_info* page) noexcept;
   void trim_idle_excess() noexcept;
+  bool charge_resident(page_info* page, std::size_t end) noexcept;
   bool extend_resident(page_info* page, std::size_t end) noexcept;
   bool trim_resident(page_info* page, std::size_t end) noexcept;
   void trim_top(shelf& s) noexcept;

@@ -25,6 +25,7 @@ namespace {
 constexpr std::uint32_t cost_barred = ~std::uint32_t{0};
 constexpr std::uint32_t cost_body = ~std::uint32_t{0} - 1;
 constexpr int clear_attempts_max = 3;
+constexpr std::size_t touched_bytes_max = std::size_t{1} << 20;  // of a run that is thought to be used at once
 constexpr std::size_t gathered_per_gained = 64;
 
 std::uint32_t cost_of_bytes(std::size_t bytes) noexcept { return static_cast<std::uint32_t>(bytes >> 10) + 1; }
@@ -54,7 +55,7 @@ page_info* heap_impl::take_run_of(std::size_t size, work_left* work, const page_
       page->resident_begin = 0;
     }
     const std::size_t end = std::min(page_bytes_, size - i * page_bytes_);
-    room = room && extend_resident(page, end);
+    room = room && (size <= touched_bytes_max ? extend_resident(page, end) : charge_resident(page, end));
     if (room) trim_resident(page, end);
   }
   if (!room) {
