@@ -111,7 +111,7 @@ void shard::save(restart_writer& file, restart_totals& totals) noexcept {
       &hot);
   hot.to.flush();
   std::fill(std::begin(in_epoch_), std::end(in_epoch_), 0);
-  for (const auto q : {eviction::small, eviction::main}) policy_.removed(q, policy_.bytes(q));
+  policy_ = {};
   item_bytes_ = expiring_ = 0;
 }
 
