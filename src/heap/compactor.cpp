@@ -507,7 +507,11 @@ bool heap_impl::compact_shelf(shelf& s, work_left& work) noexcept {
   std::size_t live = 0;
   if (s.partial != 0 && s.holes == 0 && !spent) {
     const std::size_t waste = partial_waste(s, live);
-    if (worth_joining(waste, live)) spent = !join_partial(s, work);
+    if (worth_joining(waste, live)) {
+      return_parked(s, 0);  // they count as taken, and are no blocks to move
+      if (s.holes != 0 && !s.stuck) lower(s, ~std::size_t{0}, work);
+      spent = s.holes == 0 ? !join_partial(s, work) : !s.stuck;
+    }
   }
   trim_top(s);
   return !spent;
