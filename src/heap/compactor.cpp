@@ -531,6 +531,18 @@ bool heap_impl::compact_shelves(work_left& work) noexcept {
   return true;
 }
 
+// False: the work is spent.
+bool heap_impl::empty_large_pages(work_left& work) noexcept {
+  for (;;) {
+    if (evacuating_ == nullptr) {
+      large_page* page = emptiest_large_page(page_bytes_ - page_bytes_ / 8, large_.pages().size());
+      if (page == nullptr || large_.pages().size() < 2) return true;
+      if (!begin_evacuating(page, ~std::size_t{0})) continue;
+    }
+    if (!evacuate(work)) return evacuating_ == nullptr;
+  }
+}
+
 compaction heap_impl::compact_all(const effort& e) noexcept {
   if constexpr (SCOOT_CHECK_LEVEL >= 1) {
     check_outside_mover("compact");
@@ -559,17 +571,7 @@ compaction heap_impl::compact_all(const effort& e) noexcept {
     spent = !compact_shelves(work);
   }
   for (large_page* page : large_.pages()) page->failed_at = ~std::uint32_t{0};
-  while (!spent) {
-    if (evacuating_ == nullptr) {
-      large_page* page = emptiest_large_page(page_bytes_ - page_bytes_ / 8, large_.pages().size());
-      if (page == nullptr || large_.pages().size() < 2) break;
-      if (!begin_evacuating(page, ~std::size_t{0})) continue;
-    }
-    if (!evacuate(work)) {
-      spent = evacuating_ != nullptr;
-      break;
-    }
-  }
+  if (!spent) spent = !empty_large_pages(work);
   for (std::uint32_t i = 0; i < large_.pages().size();) {
     large_page* page = large_.pages()[i];
     spent = spent || !pack_large(page, work);
@@ -582,6 +584,10 @@ compaction heap_impl::compact_all(const effort& e) noexcept {
   }
   trimmed_bytes_ += pool_.trim_some(~std::size_t{0}, 0);
   if (!spent && thorough) spent = !gather_pages(work);
+  if (!spent && blocks_kept_ != kept) {  // what gathering moved before a mover refused may lie on a page more
+    spent = !empty_large_pages(work);
+    trimmed_bytes_ += pool_.trim_some(~std::size_t{0}, 0);
+  }
   if (!spent) pack_metadata();
   compaction c;
   c.bytes_moved = static_cast<std::size_t>(bytes_moved_ - moved);

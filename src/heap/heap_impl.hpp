@@ -262,6 +262,7 @@ class heap_impl final : public heap {
   bool can_evacuate(large_page* in, std::size_t block_bytes_max) noexcept;
   bool begin_evacuating(large_page* in, std::size_t block_bytes_max) noexcept;
   bool evacuate(work_left& work) noexcept;
+  bool empty_large_pages(work_left& work) noexcept;
   bool pack_large(large_page* in, work_left& work) noexcept;
   void trim_large_tail(large_page* in) noexcept;
 
