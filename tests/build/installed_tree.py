@@ -109,7 +109,7 @@ def check_symbols(prefix, source):
 def check_recorder(prefix, _):
     with tempfile.TemporaryDirectory() as folder:
         trace = f"{folder}/trace"
-        said = subprocess.run([f"{prefix}/bin/scoot-bench", "record", trace, sys.executable, "-c", "print([0] * 1000)"],
+        said = subprocess.run([f"{prefix}/bin/scoot-bench", "record", trace, "--", sys.executable, "-c", "print([0] * 1000)"],
                               capture_output=True, text=True, timeout=60)
         problems = []
         if said.returncode != 0 or not re.search(r": [1-9]\d* operations on [1-9]\d* blocks", said.stderr):
