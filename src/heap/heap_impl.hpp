@@ -197,10 +197,6 @@ class heap_impl final : public heap {
   std::size_t lower(shelf& s, std::size_t goal, work_left& work, shelf* into = nullptr) noexcept;
   std::size_t lower_and_trim(shelf& s, std::size_t goal, work_left& work) noexcept;
   bool anchor(shelf& s, stop_reason why) noexcept;
-  [[nodiscard]] std::size_t partial_waste(const shelf& s, std::size_t& live) const noexcept;
-  [[nodiscard]] bool worth_joining(std::size_t waste, std::size_t live) const noexcept;
-  void trim_idle_for(std::size_t slot) noexcept;
-  bool join_partial(shelf& s, work_left& work) noexcept;
   bool compact_shelf(shelf& s, work_left& work) noexcept;
   bool compact_shelves(work_left& work) noexcept;
   verdict call_mover(std::uint8_t kind_index, void* from, void* to, std::size_t size, std::size_t to_size) noexcept;
@@ -215,6 +211,10 @@ class heap_impl final : public heap {
   move_result move_top_into(shelf& s, page_info* top, std::uint32_t index, shelf& into, work_left& work) noexcept;
 
   // --- withdrawal.cpp
+  [[nodiscard]] std::size_t partial_waste(const shelf& s, std::size_t& live) const noexcept;
+  [[nodiscard]] bool worth_joining(std::size_t waste, std::size_t live) const noexcept;
+  void trim_idle_for(std::size_t slot) noexcept;
+  bool join_partial(shelf& s, work_left& work) noexcept;
   std::size_t withdraw_holes(shelf& s, std::size_t goal, work_left& work) noexcept;
   static void bury_holes(const shelf& s, const page_info* page, std::uint32_t first, std::uint32_t end) noexcept;
   bool restore_hole(shelf& s) noexcept;

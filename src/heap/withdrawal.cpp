@@ -29,6 +29,8 @@ namespace {
 constexpr std::size_t look_bytes = 32;
 constexpr std::size_t stretch_bytes = 2048;
 constexpr std::uint32_t pages_searched_max = 64;
+constexpr std::size_t joined_per_gained = 64;  // bytes that compact() moves at most to join part-used pages
+constexpr std::size_t room_to_grow_pages = 4;  // what it takes besides: the end of a slot, lists and maps
 
 }  // namespace
 
@@ -99,6 +101,77 @@ bool heap_impl::restore_hole(shelf& s) noexcept {
     return true;
   }
   return false;
+}
+
+// --- What they left behind
+// --------------------------------------------------------------------------------------------
+
+// Pages whose last blocks could not be moved once, and now can, have fresh slots above them, which are no holes. What
+// of them is resident in vain; `live` is what would have to move at most.
+std::size_t heap_impl::partial_waste(const shelf& s, std::size_t& live) const noexcept {
+  std::size_t waste = 0;
+  live = 0;
+  if (s.partial == 0 || !s.movable) return 0;
+  for (std::uint32_t i = 0; i < s.page_count; ++i) {
+    const page_info* page = s.pages[i];
+    const std::uint32_t fresh = s.fresh_of(page);
+    if (page->pins != 0 || page->withdrawn != 0 || fresh == s.capacity_of(page)) continue;
+    waste += page->resident_end - page->start() - std::size_t{fresh} * s.slot;
+    live += std::size_t{fresh} * s.slot;
+  }
+  return waste;
+}
+
+bool heap_impl::worth_joining(std::size_t waste, std::size_t live) const noexcept {
+  return waste >= 2 * os_page_ && waste >= live / joined_per_gained;
+}
+
+// Makes room in the budget for another block by what is idle: here, where it is counted.
+void heap_impl::trim_idle_for(std::size_t slot) noexcept {
+  const std::size_t needed = slot + room_to_grow_pages * os_page_;
+  while (pool_.room() < needed && pool_.idle_bytes() != 0) {
+    const std::size_t given = pool_.trim_some(needed, 0);
+    if (given == 0) return;
+    trimmed_bytes_ += given;
+  }
+}
+
+// Moves the blocks of such pages together, the emptiest page's into the fresh slots of the fullest. False: the work is
+// spent.
+bool heap_impl::join_partial(shelf& s, work_left& work) noexcept {
+  std::uint32_t into = s.sort_partial();
+  while (into + 1 < s.page_count) {
+    page_info* to = s.pages[into];
+    page_info* top = s.top();
+    const std::uint32_t fresh = s.slot_index(top, s.bump);
+    if (to->fresh == s.capacity_of(to)) {
+      ++into;
+      continue;
+    }
+    if (fresh == 0) {
+      s.pop();
+      release_shelf_page(s, top);
+      continue;
+    }
+    if (!work.allows(s.slot)) return false;
+    const std::size_t end = to->start() + (std::size_t{to->fresh} + 1) * s.slot;
+    if (end > to->resident_end) trim_idle_for(s.slot);
+    if (!extend_resident(to, end)) break;
+    work.spend(s.slot);
+    ++blocks_examined_;
+    const verdict answer = call_mover(s.kind, s.slot_address(top, fresh - 1), s.slot_address(to, to->fresh), s.slot);
+    if (answer == verdict::keep) {
+      blocked_ = stop_reason::refused;
+      break;
+    }
+    if (answer == verdict::moved) {
+      ++s.taken;
+      if (++to->fresh == s.capacity_of(to)) --s.partial;
+    }
+    s.bump -= s.slot;
+    --s.taken;
+  }
+  return true;
 }
 
 // Where pins are gone, or movers no longer refuse, each block that stayed still has one or two OS pages for itself.
