@@ -355,7 +355,8 @@ class restart_loader {
       }
       for (std::size_t i = 0; i < count; ++i) {
         if (i + 2 * batch < count) s.prefetch_both(nth_entry(i + 2 * batch).of());
-        if (i + batch < count) s.prefetch_item({{}, 0, nth_entry(i + batch).of()});
+        if (i + batch < count && nth_entry(i + batch).of().tag != 0)
+          s.prefetch_item({{}, 0, nth_entry(i + batch).of()});
         const order_entry entry = nth_entry(i);
         unnamed_ -= s.queue(entry.of(), entry.mark());
       }

@@ -21,7 +21,7 @@ constexpr std::size_t budget_bytes_largest = std::size_t{1} << (sizeof(std::size
 // Address space to reserve for each byte of the budget, so that runs of pages are found side by side. Address space
 // itself is scarce where pointers have 32 bits.
 constexpr double address_per_budget = sizeof(std::size_t) > 4 ? 4 : 1.25;
-constexpr std::size_t usable_step_pages = 64;                   // 64 infos fill one OS page
+constexpr std::size_t usable_step_pages = 64;  // 64 infos fill one OS page
 constexpr std::size_t table_sweep_pages = 16;
 constexpr unsigned asks_between_refusals = 64;  // for address space that the OS has refused
 constexpr std::size_t trim_step_bytes = std::size_t{64} << 10;
