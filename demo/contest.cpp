@@ -32,9 +32,9 @@ bool find_program(const std::string& name, program_of& found) {
     found = {"scoot-demo-scoot", "", ""};
     return true;
   }
-  for (const bench::peer& p : bench::peers) {
-    if (p.name != name) continue;
-    found = {"scoot-demo-malloc", p.library, p.symbol};
+  for (const auto& [peer, preload, symbol] : bench::peers) {
+    if (peer != name) continue;
+    found = {"scoot-demo-malloc", preload, symbol};
     return true;
   }
   return false;

@@ -56,8 +56,11 @@ bool parse_page(const json& one, const json& shelves, heap_map& out, std::string
     return error = place + "its fill is not 32 of the characters '.' and '0' to '9'", false;
   }
   const std::uint64_t begin = number(one, "resident_begin"), end = number(one, "resident_end");
-  if (begin > end || end > out.page_bytes) return error = place + "more of it is resident than there is", false;
-  page.resident_bytes = end - begin;
+  const std::uint64_t missing = number(one, "missing_bytes");  // older snapshots have none
+  if (begin > end || end > out.page_bytes || missing > end - begin) {
+    return error = place + "more of it is resident than there is", false;
+  }
+  page.resident_bytes = end - begin - missing;
   page.pins = number(one, "pins");
   page.slots = number(one, "slots");
   page.holes = number(one, "holes");

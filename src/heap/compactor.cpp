@@ -380,13 +380,7 @@ std::size_t heap_impl::lower(shelf& s, std::size_t goal, work_left& work, shelf*
     const std::uint32_t index = fresh - 1;
     std::size_t step = s.slot;
     if (base::test_bit(top->hole_map, index)) {
-      const bool gap = s.is_withdrawn(top, index);
-      const std::uint32_t count = s.take_holes_from(top, index);
-      step *= count;
-      if (gap) {
-        close_gaps(s, top, top->start() + std::size_t{fresh - count} * s.slot);
-        s.limit = top->base + top->resident_end;
-      }
+      step *= take_top_holes(s, top, index);
     } else {
       if (s.stuck || (into == nullptr && s.holes == 0)) break;
       ++blocks_examined_;

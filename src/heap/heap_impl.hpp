@@ -219,6 +219,7 @@ class heap_impl final : public heap {
   static void bury_holes(const shelf& s, const page_info* page, std::uint32_t first, std::uint32_t end) noexcept;
   bool restore_hole(shelf& s) noexcept;
   bool fill_withdrawn(shelf& s, work_left& work) noexcept;
+  std::uint32_t take_top_holes(shelf& s, page_info* top, std::uint32_t index) noexcept;
   void close_gaps(shelf& s, page_info* page, std::size_t end) noexcept;
   void forget_withdrawn(shelf& s, page_info* page) noexcept;
 

@@ -85,8 +85,7 @@ release_result heap_impl::release_bytes(std::size_t bytes, const release_options
   return done;
 }
 
-// --- Handing over
-// ------------------------------------------------------------------------------------------------------
+// --- Handing over ---------------------------------------------------------------------------------------------------
 
 // The shelf comes down over its blocks as it does where they move.
 std::size_t heap_impl::hand_over_shelf(shelf& s, block_taker take, void* context) noexcept {
@@ -108,13 +107,7 @@ std::size_t heap_impl::hand_over_shelf(shelf& s, block_taker take, void* context
     const std::uint32_t index = fresh - 1;
     std::size_t step = s.slot;
     if (base::test_bit(top->hole_map, index)) {
-      const bool gap = s.is_withdrawn(top, index);
-      const std::uint32_t count = s.take_holes_from(top, index);
-      step *= count;
-      if (gap) {
-        close_gaps(s, top, top->start() + std::size_t{fresh - count} * s.slot);
-        s.limit = top->base + top->resident_end;
-      }
+      step *= take_top_holes(s, top, index);
     } else {
       char* const block = s.slot_address(top, index);
       if (is_pinned(top, block)) {

@@ -213,6 +213,18 @@ void heap_impl::close_gaps(shelf& s, page_info* page, std::size_t end) noexcept 
   pool_.uncharge(resident - gaps);
 }
 
+// Takes the holes or withdrawn slots from `index`, the last slot in use of the top page, down off it, for the top to
+// come down over them. Returns how many.
+std::uint32_t heap_impl::take_top_holes(shelf& s, page_info* top, std::uint32_t index) noexcept {
+  const bool gap = s.is_withdrawn(top, index);
+  const std::uint32_t count = s.take_holes_from(top, index);
+  if (gap) {  // nothing above a top is missing
+    close_gaps(s, top, top->start() + std::size_t{index + 1 - count} * s.slot);
+    s.limit = top->base + top->resident_end;
+  }
+  return count;
+}
+
 // For a page without blocks: nothing of it is missing or withdrawn any more. It may stay, as the last of its shelf: so
 // what is resident reaches to its first slot, as ever.
 void heap_impl::forget_withdrawn(shelf& s, page_info* page) noexcept {

@@ -147,25 +147,37 @@ TEST(heap_map, a_snapshot_cut_short_is_refused) {
 TEST(heap_map, what_is_no_snapshot_is_refused_with_a_reason) {
   const struct {
     const char *text, *complaint;
-  } table[] = {{"[]", "no heap snapshot"},
-               {"{}", "no heap snapshot"},
-               {R"({"scoot_snapshot":2})", "version other than 1"},
-               {R"({"scoot_snapshot":1})", "lacks page_bytes"},
-               {R"({"scoot_snapshot":1,"page_bytes":65536})", "kinds"},
-               {R"({"scoot_snapshot":1,"page_bytes":65536,"kinds":[],"shelves":[],"pages":[1]})", "pages"},
-               {R"({"scoot_snapshot":1,"page_bytes":65536,"kinds":[],"shelves":[],"pages":[],"pool":3})", "pool"},
-               {R"({"scoot_snapshot":1,"page_bytes":9,"kinds":[],"shelves":[],"pages":[{"use":"shelf","shelf":0}]})",
-                "page 0: its shelf"},
-               {R"({"scoot_snapshot":1,"page_bytes":9,"kinds":[],"shelves":[],"pages":[{"use":"large","fill":"x"}]})",
-                "page 0: its fill"},
-               {R"({"scoot_snapshot":1,"page_bytes":9,"kinds":[],"shelves":[],"pages":[{"resident_end":10}]})",
-                "page 0: more of it"}};
+  } table[] = {
+      {"[]", "no heap snapshot"},
+      {"{}", "no heap snapshot"},
+      {R"({"scoot_snapshot":2})", "version other than 1"},
+      {R"({"scoot_snapshot":1})", "lacks page_bytes"},
+      {R"({"scoot_snapshot":1,"page_bytes":65536})", "kinds"},
+      {R"({"scoot_snapshot":1,"page_bytes":65536,"kinds":[],"shelves":[],"pages":[1]})", "pages"},
+      {R"({"scoot_snapshot":1,"page_bytes":65536,"kinds":[],"shelves":[],"pages":[],"pool":3})", "pool"},
+      {R"({"scoot_snapshot":1,"page_bytes":9,"kinds":[],"shelves":[],"pages":[{"use":"shelf","shelf":0}]})",
+       "page 0: its shelf"},
+      {R"({"scoot_snapshot":1,"page_bytes":9,"kinds":[],"shelves":[],"pages":[{"use":"large","fill":"x"}]})",
+       "page 0: its fill"},
+      {R"({"scoot_snapshot":1,"page_bytes":9,"kinds":[],"shelves":[],"pages":[{"resident_end":10}]})",
+       "page 0: more of it"},
+      {R"({"scoot_snapshot":1,"page_bytes":9,"kinds":[],"shelves":[],"pages":[{"resident_end":5,"missing_bytes":6}]})",
+       "page 0: more of it"}};
   for (const auto& one : table) {
     heap_map map;
     std::string error;
     EXPECT_FALSE(parse_heap_map(one.text, map, error)) << one.text;
     EXPECT_NE(error.find(one.complaint), std::string::npos) << error;
   }
+}
+
+TEST(heap_map, what_was_given_back_from_between_blocks_is_not_resident) {
+  heap_map map;
+  std::string error;
+  constexpr const char* text =
+      R"({"scoot_snapshot":1,"page_bytes":65536,"kinds":[],"shelves":[],"pages":[{"resident_end":40960,"missing_bytes":8192}]})";
+  ASSERT_TRUE(parse_heap_map(text, map, error)) << error;
+  EXPECT_EQ(map.pages.at(0).resident_bytes, 32768U);
 }
 
 // Each value of the snapshot replaced by others: refused or drawn, never worse.
