@@ -41,7 +41,7 @@ std::size_t metadata_arena::class_bytes(std::size_t slab_class) noexcept {
 }
 
 std::size_t metadata_arena::slab_pages(std::size_t slab_class) noexcept {
-  return slab_class < 16 ? 1 : std::max<std::size_t>(1, medium_slab_bytes / os::page_bytes());
+  return slab_class < 4 ? 1 : std::max<std::size_t>(1, medium_slab_bytes / os::page_bytes());
 }
 
 std::size_t metadata_arena::slots_of(std::size_t slab_class) noexcept {

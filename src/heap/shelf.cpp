@@ -20,28 +20,29 @@ void shelf::put_hole(page_info* page, std::uint32_t index) noexcept {
 }
 
 bool shelf::refill() noexcept {
-  if (holes == 0) return false;
-  std::uint32_t index = 0;
-  page_info* page = lowest_hole(index);
-  std::uint64_t& word = page->hole_map[page->hint_word];
-  std::uint64_t left = holes_in_word(page, page->hint_word);
-  const char* first = slot_address(page, page->hint_word * std::uint32_t{64});
-  // The lowest hole goes in last, to be handed out first.
   void* slots[magazine_slots];
   std::uint32_t count = 0;
   const std::uint32_t wanted = std::max<std::uint32_t>(1, parked_max / 2);
-  for (; left != 0 && count < wanted; ++count) {
-    const auto bit = static_cast<unsigned>(std::countr_zero(left));
-    left &= left - 1;
-    word &= ~(std::uint64_t{1} << bit);
-    slots[count] = const_cast<char*>(first) + std::size_t{bit} * slot;
+  while (holes != 0 && count < wanted) {
+    std::uint32_t index = 0;
+    page_info* page = lowest_hole(index);
+    std::uint64_t& word = page->hole_map[page->hint_word];
+    const char* first = slot_address(page, page->hint_word * std::uint32_t{64});
+    const std::uint32_t before = count;
+    for (std::uint64_t left = holes_in_word(page, page->hint_word); left != 0 && count < wanted; ++count) {
+      const auto bit = static_cast<unsigned>(std::countr_zero(left));
+      left &= left - 1;
+      word &= ~(std::uint64_t{1} << bit);
+      slots[count] = const_cast<char*>(first) + std::size_t{bit} * slot;
+    }
+    holes -= count - before;
+    page->holes -= count - before;
+    if (page->holes == 0) base::clear_bit(hole_pages, page->position);
   }
-  holes -= count;
   taken += count;
-  page->holes -= count;
-  if (page->holes == 0) base::clear_bit(hole_pages, page->position);
+  // The lowest hole goes in last, to be handed out first.
   for (std::uint32_t i = count; i-- > 0;) magazine[parked++] = slots[i];
-  return true;
+  return count != 0;
 }
 
 void shelf::leave_top() noexcept {

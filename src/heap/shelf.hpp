@@ -131,7 +131,7 @@ struct alignas(64) shelf {
   static bool next_live_below(const page_info* page, std::uint32_t& index) noexcept;
   // The lowest page with a hole and the index of its lowest one; there must be one.
   page_info* lowest_hole(std::uint32_t& index) noexcept;
-  // Moves holes into the empty magazine, from one word of the lowest page. False if there are none.
+  // Moves the lowest holes into the empty magazine, half of what it holds at most. False if there are none.
   bool refill() noexcept;
 
   // Appends a page as the new top, with its hole_map, start and resident range set. There must be room in pages.
