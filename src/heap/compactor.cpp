@@ -143,6 +143,7 @@ std::size_t heap_impl::keep_target(work_left& work) noexcept {
   if (owed_bytes_ < 2 * os_page_) return 0;
   const std::uint64_t freed_since = freed_bytes_ - nothing_frees_;
   if (nothing_unpins_ == unpins_ && freed_since < std::max<std::size_t>(waste_bytes_min, held_ / 1024)) return 0;
+  const pause_timer timer(*this);
   work.urgent = false;
   const std::size_t given = reclaim(owed_bytes_, work);
   owed_bytes_ = 0;

@@ -332,10 +332,7 @@ void* heap_impl::allocate_small(shelf& s, work_left& work) noexcept {
       const std::size_t growth = std::max<std::size_t>(os_page_, s.slot);
       if (over_target(growth)) {
         if (void* block = take_guest(s)) return block;
-        {
-          const pause_timer timer(*this);
-          keep_target(work);
-        }
+        keep_target(work);
         if (void* block = spill(s)) {
           owe_spilled(s.slot);
           return block;

@@ -76,11 +76,11 @@ page_info* heap_impl::take_run_of(std::size_t size, work_left* work, const page_
 void* heap_impl::allocate_run(std::uint8_t kind_index, std::size_t size) noexcept {
   const std::size_t usable = base::round_up(size, 16);
   work_left work{move_bytes_max_ + size, 0};
-  const pause_timer timer(*this);
   if (over_target(size)) {
     owe(size);
     keep_target(work);
   }
+  const pause_timer timer(*this);
   for (int attempt = 0; attempt < charge_attempts_max; ++attempt) {
     const std::size_t room = pool_.room() + pool_.idle_bytes();
     if (room >= usable) {
