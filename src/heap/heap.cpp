@@ -267,7 +267,7 @@ inline void* heap_impl::pop_slot(shelf& s) noexcept {
 
 void* heap_impl::allocate_block(kind k, std::size_t size) noexcept {
   kind_entry& entry = *kinds_[k.index];
-  if (size <= slot_max_) [[likely]] {
+  if (size <= small_size_max || size <= slot_max_) [[likely]] {
     shelf* s = entry.by_class[size_class_of(size)];
     if (s != nullptr) [[likely]]
       return s->parked != 0 ? pop_slot(*s) : allocate_small(*s, size);
@@ -370,7 +370,13 @@ void heap_impl::free_block(void* block) noexcept {
 
 inline void heap_impl::park(shelf& s, void* block) noexcept {
   if (s.parked == s.parked_max) [[unlikely]]
-    return_parked(s, s.parked_max / 2);
+    return park_in_full(s, block);
+  s.magazine[s.parked++] = block;
+}
+
+// Apart, so that park() needs no stack frame.
+void heap_impl::park_in_full(shelf& s, void* block) noexcept {
+  return_parked(s, s.parked_max / 2);
   s.magazine[s.parked++] = block;
 }
 

@@ -133,6 +133,7 @@ class heap_impl final : public heap {
   [[nodiscard]] page_info* page_of(const void* block) const noexcept;
   void check_free(void* block) const noexcept;
   void park(shelf& s, void* block) noexcept;
+  [[gnu::noinline]] void park_in_full(shelf& s, void* block) noexcept;
   [[gnu::noinline]] void free_elsewhere(void* block) noexcept;
   void* allocate_slow(kind_entry& entry, std::uint8_t kind_index, std::size_t size) noexcept;
   [[gnu::noinline]] void* allocate_small(shelf& s, std::size_t size) noexcept;
