@@ -65,7 +65,7 @@ struct kind_stats {
   bool movable = false;            // has a mover
   std::size_t blocks = 0;          // live
   std::size_t live_bytes = 0;      // usable bytes of them
-  std::size_t held_bytes = 0;      // resident on its shelves and in its runs; its chunks of the large space with tags
+  std::size_t held_bytes = 0;      // resident on its shelves and in its runs; its blocks of the large space
   std::size_t hole_bytes = 0;      // in freed slots of its shelves. Holes of the large space are of no kind
   std::size_t shelves = 0;         // slot sizes in use
   std::size_t pinned_blocks = 0;   // now

@@ -120,12 +120,15 @@ struct forecast {
 
 // What a heap is made with.
 struct heap_options {
-  // Ceiling of waste (holes, and resident memory above the tops) as a part of what the heap holds, kept by moving
-  // blocks when an allocation would otherwise make the heap grow. 0: chosen by us (1/128, and up to 1 MiB in heaps of
-  // less than 128 MiB). 1 or more: only the budget forces moves.
+  // Target of waste (holes, and resident memory above the tops) as a part of what the heap holds, kept by moving blocks
+  // when an allocation would otherwise make the heap grow. 0: chosen by us (1/128, and up to 1 MiB in heaps of less
+  // than 128 MiB). 1 or more: only the budget forces moves. Negative, or not a number: no heap. No ceiling: however
+  // small it is, an OS page for each size in use (half of one where they are a small part of the heap) and 64 KiB more
+  // are no reason to move anything, nor are up to 2 MiB while what is given back is soon wanted again.
+  // docs/design/bounds.md has what the heap never exceeds; compact() goes below.
   double waste_target = 0;
   // The most bytes one allocation moves besides what it allocates. Larger blocks are moved by compact(), and by
-  // allocations as large.
+  // allocations as large. 0: none besides as many as it allocates; the greatest number there is: no limit.
   std::size_t move_bytes_max = std::size_t{32} << 10;
 };
 
@@ -162,7 +165,8 @@ class SCOOT_EXPORT heap {
  public:
   static constexpr std::size_t kinds_max = 250;
 
-  // A heap over the pool, which must outlive it. Null if the budget has no room for its first few KiB of metadata.
+  // A heap over the pool, which must outlive it. Null if the budget has no room for its first few KiB of metadata, or
+  // the options are out of range.
   [[nodiscard]] static std::unique_ptr<heap> create(page_pool& pool, const heap_options& options = {}) noexcept;
 
   heap(const heap&) = delete;
@@ -170,8 +174,8 @@ class SCOOT_EXPORT heap {
   static void operator delete(heap* self, std::destroying_delete_t) noexcept;
 
   // Registers a kind. An empty kind (false) if the alignment is no power of two or above 4096, kinds_max is reached,
-  // or the budget has no room for some 4 KiB after as much compaction as an allocation may do. Kinds live as long as
-  // the heap. Invalidates: addresses of unpinned blocks of this heap, if the budget is full.
+  // or the budget has no room for some 4 KiB after moving as much as an allocation may, but 64 KiB at least. Kinds live
+  // as long as the heap. Invalidates: addresses of unpinned blocks of this heap, if the budget is full.
   [[nodiscard]] kind add_kind(const kind_options& options) noexcept;
 
   // A block of at least `size` bytes (0 counts as 1), aligned as the kind asks, contents undefined. Null if the budget

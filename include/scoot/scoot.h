@@ -108,9 +108,10 @@ static inline bool scoot_kind_valid(scoot_kind kind) { return kind.index != 0xff
 
 /* What a heap is made with. */
 typedef struct scoot_heap_options {
-  double waste_target;   /* ceiling of waste as a part of what the heap holds; 0: 1/128; 1 or more: only the budget
-                            forces moves */
-  size_t move_bytes_max; /* the most bytes one allocation moves besides what it allocates; 0: 32 KiB */
+  double waste_target;   /* target of waste as a part of what the heap holds, see heap.hpp; 0: chosen by us; 1 or more:
+                            only the budget forces moves; negative or not a number: no heap */
+  size_t move_bytes_max; /* the most bytes one allocation moves besides what it allocates; 0: 32 KiB (unlike in C++,
+                            where it is none: 1 says that here); SIZE_MAX: no limit */
   size_t reserved[6];    /* zero */
 } scoot_heap_options;
 

@@ -464,7 +464,9 @@ bool heap_impl::empty_large_pages(work_left& work) noexcept {
       if (page == nullptr || large_.pages().size() < 2) return true;
       if (!begin_evacuating(page, ~std::size_t{0})) continue;
     }
-    if (!evacuate(work)) return evacuating_ == nullptr;
+    const std::uint64_t kept = blocks_kept_;
+    if (evacuate(work) || blocks_kept_ != kept) continue;  // what a mover refuses strands its own page
+    return evacuating_ == nullptr;
   }
 }
 

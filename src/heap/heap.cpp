@@ -36,8 +36,9 @@ heap_impl::heap_impl(page_pool_impl& pool, const heap_options& options) noexcept
       slot_max_(std::min(slot_size_max, page_bytes_ / 16)),
       large_max_(page_bytes_ / 2),
       waste_is_ours_(options.waste_target <= 0),
-      waste_target_(options.waste_target > 0 ? options.waste_target : 1.0 / 128),
-      move_bytes_max_(options.move_bytes_max),
+      waste_target_(options.waste_target > 0 ? std::min(options.waste_target, 1.0) : 1.0 / 128),
+      move_bytes_max_(
+          std::min(options.move_bytes_max, ~std::size_t{0} / 2)),  // a block is no larger than the other half
       shelves_(pool),
       runs_(pool),
       large_(pool, page_bytes_, slot_max_ + 1),
@@ -440,6 +441,7 @@ const heap_impl& self(const heap& h) noexcept { return static_cast<const heap_im
 }  // namespace
 
 std::unique_ptr<heap> heap::create(page_pool& pool, const heap_options& options) noexcept {
+  if (!(options.waste_target >= 0)) return nullptr;  // negative, or no number
   auto& impl = static_cast<page_pool_impl&>(pool);
   void* memory = impl.metadata_allocate(sizeof(heap_impl));
   if (memory == nullptr) return nullptr;

@@ -215,7 +215,8 @@ bool heap_impl::clear_window(const window_request& r, work_left& work, large_spa
   for (int attempt = 0; attempt < window_attempts_max; ++attempt) {
     const std::uint32_t pages = large_.pages().size();
     large_space::window best;
-    best.cost = static_cast<std::uint32_t>(std::min(r.bytes_max, work.bytes) / large_space::granule) + 1;
+    best.cost =
+        static_cast<std::uint32_t>(std::min({r.bytes_max, work.bytes, 2 * page_bytes_}) / large_space::granule) + 1;
     for (std::uint32_t i = 0; i < std::min(pages, window_pages_max) && best.cost > need / cheap_part; ++i) {
       if (window_cursor_ >= pages) window_cursor_ = 0;
       large_page* in = large_.pages()[window_cursor_++];

@@ -90,7 +90,7 @@ release_result heap_impl::release_bytes(std::size_t bytes, const release_options
 // The shelf comes down over its blocks as it does where they move.
 std::size_t heap_impl::hand_over_shelf(shelf& s, block_taker take, void* context) noexcept {
   return_parked(s, 0);
-  if (s.stuck || s.stuck_unpins != unpins_) unstick(s);
+  unstick(s);  // what refused to move is shown like anything else
   std::size_t shown = 0;
   const page_info* page = nullptr;
   std::uint32_t ahead = 0;

@@ -103,8 +103,7 @@ bool heap_impl::restore_hole(shelf& s) noexcept {
   return false;
 }
 
-// --- What they left behind
-// --------------------------------------------------------------------------------------------
+// --- What they left behind -------------------------------------------------------------------------------------------
 
 // Pages whose last blocks could not be moved once, and now can, have fresh slots above them, which are no holes. What
 // of them is resident in vain; `live` is what would have to move at most.

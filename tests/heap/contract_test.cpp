@@ -5,8 +5,10 @@
 // see that nothing is noticed that is not there.
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <limits>
 #include <random>
 #include <stdexcept>
 #include <vector>
@@ -20,6 +22,41 @@
 
 namespace scoot::testing {
 namespace {
+
+TEST(contract, a_waste_target_that_is_none_makes_no_heap) {
+  const auto pool = page_pool::create({4 * mib, 0, 0});
+  ASSERT_NE(pool, nullptr);
+  for (const double target : {-0.001, -std::numeric_limits<double>::infinity(), std::nan("")}) {
+    EXPECT_EQ(heap::create(*pool, {.waste_target = target}), nullptr) << target;
+    const scoot_heap_options in_c = {target, 0, {}};
+    EXPECT_EQ(scoot_heap_create(reinterpret_cast<scoot_pool*>(pool.get()), &in_c), nullptr) << target;
+  }
+}
+
+// Under the undefined behaviour sanitizer, what overflows is found here.
+TEST(contract, the_greatest_limits_there_are_are_none) {
+  constexpr std::size_t greatest = std::numeric_limits<std::size_t>::max();
+  for (const double target : {1e-300, 1.0, 1e300, std::numeric_limits<double>::infinity()}) {
+    const auto pool = page_pool::create({4 * mib, 64 * kib, 0});
+    ASSERT_NE(pool, nullptr);
+    const auto h = heap::create(*pool, {target, greatest});
+    ASSERT_NE(h, nullptr);
+    directory blocks;
+    const kind k = blocks.add_kind(*h);
+    ASSERT_TRUE(k);
+    while (blocks.allocate(*h, k, 300) >= 0) {
+    }
+    for (std::size_t i = 0; i < blocks.at.size(); ++i) {
+      if (i % 4 != 0) blocks.free(*h, i);
+    }
+    // The budget is full: such a block gets room only by moving many times its size.
+    for (int i = 0; i < 50000; ++i) ASSERT_GE(blocks.allocate(*h, k, 16), 0) << i;
+    for (int i = 0; i < 40; ++i) ASSERT_GE(blocks.allocate(*h, k, 25000), 0) << i;
+    EXPECT_EQ(h->allocate(k, greatest), nullptr);
+    EXPECT_TRUE(blocks.all_intact());
+    h->verify();
+  }
+}
 
 #if SCOOT_CHECK_LEVEL >= 2
 

@@ -134,8 +134,7 @@ void heap_model::fail(const char* format, ...) {
   failure_ = "operation " + std::to_string(operations_) + ": " + text;
 }
 
-// ---- the mover
-// -------------------------------------------------------------------------------------------------------
+// --- The mover ------------------------------------------------------------------------------------------------------
 
 verdict heap_model::move(void* context, void* from, void* to, std::size_t size) noexcept {
   const auto* kind = static_cast<const kind_state*>(context);
@@ -208,8 +207,7 @@ void heap_model::forget(std::size_t index) {
   blocks_.pop_back();
 }
 
-// ---- operations
-// ------------------------------------------------------------------------------------------------------
+// --- Operations -----------------------------------------------------------------------------------------------------
 
 void heap_model::begin(bool may_move) {
   now_ = counts{};
@@ -469,8 +467,7 @@ bool heap_model::apply(const operation& o) {
   return failure_.empty();
 }
 
-// ---- checks
-// ----------------------------------------------------------------------------------------------------------
+// --- Checks ---------------------------------------------------------------------------------------------------------
 
 void heap_model::check_stats() {
   const heap_stats s = heap_->stats();

@@ -120,6 +120,30 @@ TEST_F(large_space_test, a_mover_that_always_refuses_is_asked_seldom) {
   EXPECT_LE(blocks.asked, 3 * (h->stats().allocations - before));
 }
 
+TEST_F(large_space_test, refusals_in_the_emptiest_pages_strand_these_pages_alone) {
+  make(48 * mib, {.waste_target = 1}, 512 * kib);
+  std::vector<std::vector<std::size_t>> pages;  // indices of the blocks in each
+  for (std::size_t i = 0; i < 40 * mib / (20 * kib); ++i) {
+    ASSERT_GE(blocks.allocate(*h, k, 20 * kib), 0);
+    const auto number = reinterpret_cast<std::uintptr_t>(blocks.at[i]) / (512 * kib);
+    if (i == 0 || number != reinterpret_cast<std::uintptr_t>(blocks.at[i - 1]) / (512 * kib)) pages.emplace_back();
+    pages.back().push_back(i);
+  }
+  constexpr std::size_t refusing = 5;  // pages with one block each, the others have four
+  std::vector<std::size_t> alone;
+  for (const auto& page : pages) {
+    if (alone.size() < refusing) alone.push_back(page.front());
+    for (std::size_t n = alone.size() < refusing ? 1 : 4; n < page.size(); ++n) blocks.free(*h, page[n]);
+  }
+  blocks.answer = [&alone](std::uint32_t index) {
+    return std::count(alone.begin(), alone.end(), index) != 0 ? verdict::keep : verdict::moved;
+  };
+  EXPECT_EQ(h->compact().why, stop_reason::refused);
+  EXPECT_LE(h->stats().pages, pages.size() / 5 + refusing);
+  EXPECT_TRUE(blocks.all_intact());
+  h->verify();
+}
+
 TEST_F(large_space_test, aligned_blocks_find_aligned_windows) {
   make(36 * mib, {}, mib);
   const kind aligned = blocks.add_kind(*h, 4096);

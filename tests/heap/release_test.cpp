@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "directory.hpp"
+#include "os/os.hpp"
 #include "scoot/heap.hpp"
 #include "scoot/page_pool.hpp"
 
@@ -208,6 +209,30 @@ TEST_F(release_test, hands_every_block_of_a_kind_over_once_and_its_memory_back_o
   EXPECT_LT(held(), left.live_bytes + left.live_bytes / 2 + 2 * mib);
   EXPECT_EQ(h->hand_over(k, &shown::take, &seen), 0U);
   ASSERT_GE(blocks.allocate(*h, k, 100), 0);  // and it goes on
+  h->verify();
+}
+
+// Most pages refused a compaction, which filled all holes all the same; the others have a pin.
+TEST_F(release_test, hands_over_what_refused_to_move_beside_pinned_blocks) {
+  make(32 * mib, {.waste_target = 1}, 64 * kib);
+  const std::size_t in_page = pool->page_bytes() / 200;
+  while (h->stats().pages <= 60) ASSERT_GE(blocks.allocate(*h, k, 200), 0);
+  blocks.free(*h, blocks.at.size() - 1);  // pages full to the last slot
+  blocks.at.pop_back();
+  std::size_t live = blocks.at.size();
+  for (std::size_t i = 0; i < 50 * in_page; i += 20, --live) blocks.free(*h, i);
+  blocks.answer = [in_page](std::uint32_t index) { return index < 50 * in_page ? verdict::moved : verdict::keep; };
+  ASSERT_EQ(h->compact().why, stop_reason::refused);
+  ASSERT_LE(h->stats().hole_bytes, std::size_t{os::page_bytes()});
+  std::vector<std::byte*> pinned;
+  for (std::size_t i = 0; i < 50 * in_page; ++i) {
+    if (blocks.at[i] == nullptr || !h->pin(blocks.at[i])) continue;
+    pinned.push_back(blocks.at[i]);
+  }
+  shown seen{&blocks, {}};
+  EXPECT_GE(h->hand_over(k, &shown::take, &seen), live - pinned.size() - in_page);
+  EXPECT_EQ(seen.wrong, 0U);
+  for (std::byte* block : pinned) h->unpin(block);
   h->verify();
 }
 
