@@ -64,20 +64,22 @@ class handle_table {
   handle_table(handle_table&& other) noexcept { take(other); }
   handle_table& operator=(handle_table&& other) noexcept {
     if (this == &other) return *this;
+    handle_table taken(std::move(other));  // which may be inside of what is destroyed now
     release();
-    take(other);
+    take(taken);
     return *this;
   }
   ~handle_table() { release(); }
 
-  // A new object. Null if there is no memory. Invalidates: addresses of unpinned blocks of the heap.
+  // A new object, from arguments as make() takes them. Null if there is no memory.
+  // Invalidates: addresses of unpinned blocks of the heap.
   template <class... Arguments>
   [[nodiscard]] handle<T> make(Arguments&&... arguments) {
     return insert(scoot::make<T>(*home_, std::forward<Arguments>(arguments)...));
   }
 
-  // Takes charge of an object of the same heap. Null if the owner is empty or there is no memory; then the owner keeps
-  // what it has. Invalidates: addresses of unpinned blocks of the heap.
+  // Takes charge of an object of the same heap. Null if the owner is empty or there is no memory; then the owner, which
+  // may itself be in a block that moves, keeps what it has. Invalidates: addresses of unpinned blocks of the heap.
   [[nodiscard]] handle<T> insert(owner<T>&& object) noexcept;
 
   // The object, or null if there is none any more. Cost: two dependent loads besides the object.
@@ -145,6 +147,10 @@ class handle_table {
     chunk& c = *directory_[i].slots;
     return c.generations[slot] == h.generation && (c.live >> slot & 1) != 0 ? &c.objects[slot] : nullptr;
   }
+  // Whether entry lowest_ is one with a chunk that has a slot to spare.
+  [[nodiscard]] bool has_room() const noexcept {
+    return lowest_ != count_ && directory_[lowest_].room && directory_[lowest_].slots;
+  }
   [[nodiscard]] bool add_entry() noexcept;
   [[nodiscard]] bool make_room() noexcept;
   void give_back(std::size_t i) noexcept;
@@ -180,7 +186,7 @@ bool handle_table<T>::add_entry() noexcept {
   return true;
 }
 
-// Makes entry lowest_ one with a chunk that has a slot to spare.
+// Makes has_room() true.
 template <class T>
 bool handle_table<T>::make_room() noexcept {
   while (lowest_ != count_ && !directory_[lowest_].room) ++lowest_;
@@ -195,13 +201,20 @@ bool handle_table<T>::make_room() noexcept {
 
 template <class T>
 handle<T> handle_table<T>::insert(owner<T>&& object) noexcept {
-  if (!object || !make_room()) return {};
+  if (!object) return {};
+  owner<T>* from = &object;
+  if (!has_room()) {
+    detail::followed_owner<T> followed(object);
+    const bool made = make_room();
+    from = &followed.end();
+    if (!made) return {};
+  }
   entry& e = directory_[lowest_];
   chunk& c = *e.slots;
   const auto turn = static_cast<int>(c.next);
   const auto slot =
       (c.next + static_cast<unsigned>(std::countr_zero(std::rotr(c.free, turn)))) % static_cast<unsigned>(chunk_slots);
-  c.objects[slot] = std::move(object);
+  c.objects[slot] = std::move(*from);
   c.free &= ~(std::uint64_t{1} << slot);
   c.live |= std::uint64_t{1} << slot;
   c.next = (slot + 1) % chunk_slots;

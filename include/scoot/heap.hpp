@@ -190,6 +190,10 @@ class SCOOT_EXPORT heap {
   // Bytes the block holds, at least what was asked for. It never shrinks; compact() may make it up to an eighth larger.
   [[nodiscard]] std::size_t usable_size(const void* block) const noexcept;
 
+  // The live block of this heap that an address lies in, its beginning or any other byte; null if there is none. Cost:
+  // two comparisons for an address outside of the pool's pages, else a look at the heap's list of shelves.
+  [[nodiscard]] void* block_of(const void* address) const noexcept;
+
   // Pins: while a block has one it keeps its address. Pins count; each pin needs its unpin. False if there is no memory
   // to note it, and then the block is not pinned. `holder` says who pins, for those who ask why memory is stuck (see
   // diagnosis.hpp), and must outlive the pin. Cost: one hash-table step, and for a block's first pin a look at a clock.

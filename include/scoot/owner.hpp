@@ -19,9 +19,11 @@
 // share one kind for each alignment; any other T has a kind of its own. A kind costs about 3 KiB, and a heap has room
 // for heap::kinds_max; make answers empty when there is no room for another.
 //
-// Addresses: what get(), * and -> answer is valid until the next call that may move blocks of that heap: make,
-// make_array, heap::allocate, compact and move_everything, whatever the type. A pin_guard makes it last. Owners stay
-// valid always. A block whose constructor or destructor runs stays where it is; these may use the heap as they like.
+// Addresses: what get(), * and -> answer is valid until the next call that may move blocks of that heap, whatever the
+// type: make, make_array and make_with_tail; handle_table::make and insert; what makes a container grow or shrink its
+// memory; allocation by a fixed_resource; heap::allocate, add_kind, compact, release and move_everything. A pin_guard
+// makes it last, and while a T is made its arguments stay (see make). Owners stay valid always. A block whose
+// constructor or destructor runs stays where it is; these may use the heap as they like.
 // What a T does when the heap moves it (its move constructor and the destructor of the emptied object) must not use it.
 // Ownership: destroying an owner destroys its object. All owners must be gone before their typed_heap, and that before
 // its heap. Threads: as the heap, one at a time, moving owners included.
@@ -414,26 +416,92 @@ T* construct(void* at, Arguments&&... arguments) {
   }
 }
 
+// What an argument that is a pointer or a view points to.
+template <class Argument>
+const void* pointee_of(const Argument& argument) noexcept {
+  if constexpr (std::is_convertible_v<Argument, const void*>) {
+    return argument;
+  } else if constexpr (std::is_trivially_copyable_v<Argument> && requires {
+                         argument.size();
+                         { argument.data() } -> std::convertible_to<const void*>;
+                       }) {
+    return argument.data();
+  } else {
+    return nullptr;
+  }
+}
+
+// Keeps the blocks of a heap in place that arguments lie in or point to, while another is allocated for what is made of
+// them. Others cost a look at the address.
+template <std::size_t Count>
+class kept_arguments {
+ public:
+  explicit kept_arguments(heap& blocks) noexcept : heap_(blocks) {}
+  kept_arguments(const kept_arguments&) = delete;
+  kept_arguments& operator=(const kept_arguments&) = delete;
+  ~kept_arguments() {
+    while (count_ != 0) heap_.unpin(blocks_[--count_]);
+  }
+  // False if there was no memory to note a pin.
+  template <class Argument>
+  [[nodiscard]] bool keep(const Argument& argument) noexcept {
+    if constexpr (std::is_function_v<Argument>) {
+      return true;
+    } else {
+      return keep_at(const_cast<const void*>(static_cast<const volatile void*>(std::addressof(argument)))) &&
+             keep_at(pointee_of(argument));
+    }
+  }
+
+ private:
+  bool keep_at(const void* address) noexcept {
+    void* block = address == nullptr ? nullptr : heap_.block_of(address);
+    if (block == nullptr) return true;
+    if (!heap_.pin(block, "make")) return false;
+    blocks_[count_++] = block;
+    return true;
+  }
+
+  heap& heap_;
+  void* blocks_[2 * Count];
+  std::size_t count_ = 0;
+};
+
+// Arguments as they are, but numbers and the like that are given up by value: those can't end while a block is
+// allocated, and cost nothing.
+template <class Argument>
+using argument_of = std::conditional_t<std::is_scalar_v<Argument>, Argument, Argument&&>;
+template <class Argument>
+inline constexpr bool is_kept = !std::is_arithmetic_v<Argument> && !std::is_enum_v<Argument>;
+
 template <class T, class... Arguments>
-owner<T> make_object(typed_heap& home, std::size_t tail_bytes, Arguments&&... arguments) {
+owner<T> make_object_of(typed_heap& home, std::size_t tail_bytes, std::type_identity_t<Arguments>... arguments) {
   constexpr std::size_t fixed = object_offset<T> + sizeof(T);
   if (tail_bytes > std::numeric_limits<std::size_t>::max() - fixed) return {};
+  [[maybe_unused]] kept_arguments<sizeof...(Arguments) + 1> kept(home.blocks());
+  if (!((!is_kept<Arguments> || kept.keep(arguments)) && ...)) return {};
   unfinished_block block(home, home.kind_of<T>(), fixed + tail_bytes);
   if (!block) return {};
-  return block.finish(construct<T>(block.at(object_offset<T>), std::forward<Arguments>(arguments)...));
+  return block.finish(construct<T>(block.at(object_offset<T>), static_cast<Arguments&&>(arguments)...));
+}
+
+template <class T, class... Arguments>
+owner<T> make_object(typed_heap& home, std::size_t tail_bytes, Arguments&&... arguments) {
+  return make_object_of<T, argument_of<Arguments>...>(home, tail_bytes, std::forward<Arguments>(arguments)...);
 }
 
 }  // namespace detail
 
-// A T made from the arguments. Empty if there is no memory. Invalidates: addresses of unpinned blocks of the heap.
+// A T made from the arguments. Empty if there is no memory; then they are as before. They may lie in blocks of the same
+// heap, as may what they point to if they are pointers or views (make<node>(things, std::move(old->child))): these
+// blocks stay where they are until the T is made. Invalidates: addresses of other unpinned blocks of the heap.
 template <relocatable T, class... Arguments>
 [[nodiscard]] owner<T> make(typed_heap& home, Arguments&&... arguments) {
   return detail::make_object<T>(home, 0, std::forward<Arguments>(arguments)...);
 }
 
 // A T made from the arguments, with `tail_bytes` of memory behind it, contents undefined and as good as bytes: what T
-// puts there it must take away in its destructor. Empty if there is no memory.
-// Invalidates: addresses of unpinned blocks of the heap.
+// puts there it must take away in its destructor. Else as make.
 template <relocatable T, class... Arguments>
 requires(has_tail<T> || bytewise_relocatable<T> || self_relocating<T>)
     [[nodiscard]] owner<T> make_with_tail(typed_heap& home, std::size_t tail_bytes, Arguments&&... arguments) {

@@ -75,6 +75,12 @@ heap_impl::location heap_impl::locate(const void* at) const noexcept {
   return {place::live, page->kind, page->base, page->run_bytes};
 }
 
+void* heap_impl::find_block(const void* address) const noexcept {
+  if (page_of(address) == nullptr) return nullptr;
+  const location l = locate(address);
+  return l.what == place::live ? const_cast<char*>(l.start) : nullptr;
+}
+
 // --- Explaining ------------------------------------------------------------------------------------------------------
 
 namespace {

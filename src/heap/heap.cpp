@@ -465,6 +465,7 @@ void heap::free(void* block) noexcept { self(*this).free_block(block); }
 std::size_t heap::usable_size(const void* block) const noexcept {
   return self(*this).block_bytes(block) - self(*this).redzone();
 }
+void* heap::block_of(const void* address) const noexcept { return self(*this).find_block(address); }
 bool heap::pin(void* block, const char* holder) noexcept { return self(*this).pin_block(block, holder); }
 void heap::unpin(void* block) noexcept { self(*this).unpin_block(block); }
 compaction heap::compact(const effort& e) noexcept { return self(*this).compact_all(e); }

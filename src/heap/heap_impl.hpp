@@ -58,6 +58,7 @@ class heap_impl final : public heap {
   void* allocate_block(kind k, std::size_t size) noexcept;
   void free_block(void* block) noexcept;
   [[nodiscard]] std::size_t block_bytes(const void* block) const noexcept;
+  [[nodiscard]] void* find_block(const void* address) const noexcept;
   bool pin_block(void* block, const char* holder) noexcept;
   void unpin_block(void* block) noexcept;
   compaction compact_all(const effort& e) noexcept;

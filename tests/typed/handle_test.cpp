@@ -55,6 +55,65 @@ TEST_F(handle_test, owners_go_in_and_out) {
   EXPECT_FALSE(t.take(h1));
 }
 
+struct holding {
+  counted number;
+  owner<holding> inner;
+  explicit holding(std::uint64_t n) noexcept : number(n) {}
+};
+
+TEST_F(handle_test, an_owner_that_goes_in_may_lie_in_a_block_of_the_same_heap) {
+  make_restless_heap();
+  {
+    handle_table<holding> t(*things, {std::numeric_limits<std::uint32_t>::max() - 1});  // each slot serves once
+    for (std::size_t i = 0; i < t.chunk_slots; ++i) ASSERT_TRUE(t.destroy(t.make(0U)));
+    owner<holding> outer = make<holding>(*things, 1U);
+    owner<holding> made = make<holding>(*things, 2U);
+    outer->inner = std::move(made);
+    const holding* before = outer.get();
+    const handle<holding> h1 = t.insert(std::move(outer->inner));  // makes a chunk, before which all blocks move
+    ASSERT_TRUE(h1);
+    EXPECT_NE(outer.get(), before);
+    EXPECT_FALSE(outer->inner);
+    EXPECT_EQ(t.get(h1)->number.number(), 2U);
+  }
+  EXPECT_EQ(counted::alive, 0);
+}
+
+TEST_F(handle_test, an_owner_in_a_block_keeps_what_it_has_when_there_is_no_memory) {
+  make_heap(2 * mib);
+  handle_table<holding> t(*things);
+  owner<holding> outer = make<holding>(*things, 1U);
+  outer->inner = make<holding>(*things, 2U);
+  ASSERT_TRUE(outer->inner);
+  const ballast full(*h, 4096);
+  EXPECT_FALSE(t.insert(std::move(outer->inner)));
+  ASSERT_TRUE(outer->inner);
+  EXPECT_EQ(outer->inner->number.number(), 2U);
+}
+
+struct has_table {
+  counted number;
+  handle_table<has_table> inner;
+  explicit has_table(typed_heap& home, std::uint64_t n) noexcept : number(n), inner(home) {}
+};
+
+TEST_F(handle_test, a_table_may_be_replaced_by_one_in_an_object_of_its_own) {
+  {
+    handle_table<has_table> t(*things);
+    const handle<has_table> outer = t.make(*things, 1U);
+    handle_table<has_table> second(*things);
+    const handle<has_table> inner = second.make(*things, 2U);
+    ASSERT_TRUE(outer && inner);
+    t.get(outer)->inner = std::move(second);
+    t = std::move(t.get(outer)->inner);
+    ASSERT_NE(t.get(inner), nullptr);
+    EXPECT_EQ(t.get(inner)->number.number(), 2U);
+    EXPECT_EQ(t.size(), 1U);
+    EXPECT_EQ(counted::alive, 1);
+  }
+  EXPECT_EQ(counted::alive, 0);
+}
+
 TEST_F(handle_test, a_pinned_object_stays) {
   table t(*things);
   const handle<counted> h1 = t.make(1U);

@@ -49,6 +49,12 @@ class typed_fixture : public ::testing::Test {
     things.emplace(*h);
     ASSERT_TRUE(*things);
   }
+  // The same, and every allocation while there are few blocks moves all that may move.
+  void make_restless_heap() {
+    ASSERT_EQ(setenv("SCOOT_MOVE_EVERYTHING", "1", 1), 0);
+    make_heap(32 * mib);
+    ASSERT_EQ(unsetenv("SCOOT_MOVE_EVERYTHING"), 0);
+  }
   // Allocates blocks of `size`, then of half of it and so on, until the heap has no room even for the smallest; gives
   // everything back on destruction.
   class ballast {
