@@ -75,7 +75,7 @@ class heap_vector {
 
   // Keeps the elements where they are while the guard lives, until the vector grows or shrinks its memory, which it may
   // not do meanwhile. False as a pin_guard is, or if the vector has no memory.
-  [[nodiscard]] pin_guard pin() const noexcept { return pin_guard(elements_); }
+  [[nodiscard]] pin_guard pin(const char* holder = "") const noexcept { return pin_guard(elements_, holder); }
 
   // Adds an element at the end. False if there is no memory; then the vector is as before, and the element is gone.
   // Cost: constant on average. Invalidates: addresses of unpinned blocks of the heap.
@@ -353,7 +353,7 @@ class heap_map {
 
   // Keeps the entries where they are while the guard lives; the map may not change meanwhile but for its values. False
   // as a pin_guard is, or if the map has no memory.
-  [[nodiscard]] pin_guard pin() const noexcept { return pin_guard(table_); }
+  [[nodiscard]] pin_guard pin(const char* holder = "") const noexcept { return pin_guard(table_, holder); }
 
   // The value of a key, or null. Takes whatever Hash and Equal take. Moves nothing.
   template <class Key = K>

@@ -45,7 +45,7 @@ struct explanation {
   kind of;                      // of the block or shelf, if there is one
   const char* kind_name = "";
   std::uint32_t pins = 0;          // of a live block
-  const char* pin_holder = "";     // who pinned it first
+  const char* pin_holder = "";     // who has had it pinned longest
   std::uint32_t compaction = 0;    // in which a block at this address last moved away; 0: none remembered
   const void* moved_to = nullptr;  // where the address then was; null if the mover dropped the block
   const void* now_at = nullptr;    // where it is after all later moves that are remembered
@@ -97,9 +97,9 @@ struct pin_info {
   std::size_t bytes = 0;  // usable
   kind of;
   const char* kind_name = "";
-  const char* holder = "";   // what the first of its pins in force gave to heap::pin
-  std::uint32_t pins = 0;    // in force
-  std::uint64_t age_ns = 0;  // of the first of them, to some 17 ms
+  const char* holder = "";   // of its holders, the one who has had it pinned longest without a break
+  std::uint32_t pins = 0;    // in force, of all of them
+  std::uint64_t age_ns = 0;  // since when he has, to some 17 ms
   // Bytes of holes that compact() could give back if this pin were gone, and can't because the page stays: those below
   // it down to the next pin on the page, as far as there are no blocks elsewhere to fill them. A sum over pins says
   // what all of them cost.
@@ -110,7 +110,7 @@ struct pin_info {
 // blocks there are. Cost: a walk over the pages of the heap and the slots of those with pins.
 SCOOT_EXPORT std::size_t list_pins(const heap& h, std::span<pin_info> room) noexcept;
 
-// What one holder, compared as text, has pinned.
+// What one holder, compared as text, has pinned, or where there are several, has had pinned longest.
 struct pin_holder {
   const char* holder = "";
   std::size_t blocks = 0;

@@ -95,9 +95,9 @@ class handle_table {
   [[nodiscard]] owner<T> take(handle<T> h) noexcept;
 
   // Keeps the object where it is while the guard lives. False as a pin_guard is, or if there is no object any more.
-  [[nodiscard]] pin_guard pin(handle<T> h) const noexcept {
+  [[nodiscard]] pin_guard pin(handle<T> h, const char* holder = "") const noexcept {
     const owner<T>* slot = find(h);
-    return slot == nullptr ? pin_guard() : pin_guard(*slot);
+    return slot == nullptr ? pin_guard() : pin_guard(*slot, holder);
   }
 
   // Objects in the table.

@@ -187,18 +187,23 @@ class SCOOT_EXPORT heap {
   // Gives a block back. Null is ignored. A pinned block must be unpinned first. Moves nothing.
   void free(void* block) noexcept;
 
-  // Bytes the block holds, at least what was asked for. It never shrinks; compact() may make it up to an eighth larger.
+  // Bytes the block holds, at least what was asked for; 0 for null. It never shrinks; compact() may make it up to an
+  // eighth larger.
   [[nodiscard]] std::size_t usable_size(const void* block) const noexcept;
 
   // The live block of this heap that an address lies in, its beginning or any other byte; null if there is none. Cost:
   // two comparisons for an address outside of the pool's pages, else a look at the heap's list of shelves.
   [[nodiscard]] void* block_of(const void* address) const noexcept;
 
-  // Pins: while a block has one it keeps its address. Pins count; each pin needs its unpin. False if there is no memory
-  // to note it, and then the block is not pinned. `holder` says who pins, for those who ask why memory is stuck (see
-  // diagnosis.hpp), and must outlive the pin. Cost: one hash-table step, and for a block's first pin a look at a clock.
+  // Pins: while a block has one it keeps its address. Pins count; each pin needs its unpin. False if the block is null,
+  // or there is no memory to note it, and then it is not pinned. `holder` says who pins, for those who ask why memory
+  // is stuck (see diagnosis.hpp), and must outlive the pin. Cost: one hash-table step, and another for each other
+  // holder of the block; for the first pin of a holder a look at a clock.
   [[nodiscard]] bool pin(void* block, const char* holder = "") noexcept;
-  void unpin(void* block) noexcept;
+
+  // Ends a pin of that holder (compared as text). Null as holder: one of no holder, or else of the one who came last;
+  // enough where a block has one holder at a time. A null block is ignored; one without such a pin is misuse.
+  void unpin(void* block, const char* holder = nullptr) noexcept;
 
   // Gives memory back by moving blocks together, within the effort; asks again about blocks that were refused or pinned
   // before. Sizes of which there are few blocks end in slots of a somewhat larger size (if the effort covers what the

@@ -440,7 +440,7 @@ class kept_arguments {
   kept_arguments(const kept_arguments&) = delete;
   kept_arguments& operator=(const kept_arguments&) = delete;
   ~kept_arguments() {
-    while (count_ != 0) heap_.unpin(blocks_[--count_]);
+    while (count_ != 0) heap_.unpin(blocks_[--count_], "make");
   }
   // False if there was no memory to note a pin.
   template <class Argument>
@@ -579,12 +579,14 @@ class [[nodiscard]] pin_guard {
   // Pins an array.
   template <class T>
   explicit pin_guard(const owner<T[]>& pinned, const char* holder = "") noexcept : pin_guard(pinned.array_, holder) {}
-  pin_guard(pin_guard&& other) noexcept : heap_(other.heap_), block_(std::exchange(other.block_, nullptr)) {}
+  pin_guard(pin_guard&& other) noexcept
+      : heap_(other.heap_), block_(std::exchange(other.block_, nullptr)), holder_(other.holder_) {}
   pin_guard& operator=(pin_guard&& other) noexcept {
     if (this == &other) return *this;
     reset();
     heap_ = other.heap_;
     block_ = std::exchange(other.block_, nullptr);
+    holder_ = other.holder_;
     return *this;
   }
   ~pin_guard() { reset(); }
@@ -593,7 +595,7 @@ class [[nodiscard]] pin_guard {
 
   // Unpins early.
   void reset() noexcept {
-    if (block_ != nullptr) heap_->unpin(std::exchange(block_, nullptr));
+    if (block_ != nullptr) heap_->unpin(std::exchange(block_, nullptr), holder_);
   }
 
  private:
@@ -601,10 +603,12 @@ class [[nodiscard]] pin_guard {
     if (!blocks.pin(block, holder)) return;
     heap_ = &blocks;
     block_ = block;
+    holder_ = holder;
   }
 
   heap* heap_ = nullptr;
   void* block_ = nullptr;
+  const char* holder_ = "";
 };
 
 }  // namespace scoot

@@ -135,17 +135,19 @@ SCOOT_EXPORT void* scoot_allocate(scoot_heap* heap, scoot_kind kind, size_t size
 /* Gives a block back. A null block is ignored. A pinned block must be unpinned first. Moves nothing. */
 SCOOT_EXPORT void scoot_free(scoot_heap* heap, void* block);
 
-/* Bytes the block holds, at least what was asked for. It never shrinks; scoot_compact may make it up to an eighth
- * larger. */
+/* Bytes the block holds, at least what was asked for; 0 for NULL. It never shrinks; scoot_compact may make it up to an
+ * eighth larger. */
 SCOOT_EXPORT size_t scoot_usable_size(const scoot_heap* heap, const void* block);
 
-/* Pins: while a block has one it keeps its address. Pins count; each pin needs its unpin. False if there is no memory
- * to note it, and then the block is not pinned. */
+/* Pins: while a block has one it keeps its address. Pins count; each pin needs its unpin. False if block is NULL, or
+ * there is no memory to note it, and then it is not pinned. scoot_unpin ignores NULL. */
 SCOOT_EXPORT bool scoot_pin(scoot_heap* heap, void* block);
 SCOOT_EXPORT void scoot_unpin(scoot_heap* heap, void* block);
 
-/* scoot_pin, and says who pins, for those who ask why memory is stuck; holder must outlive the pin. */
+/* The same, and says who pins, for those who ask why memory is stuck; holder must outlive the pin. scoot_unpin ends a
+ * pin of no holder, or else of the one who came last: enough where a block has one holder at a time. */
 SCOOT_EXPORT bool scoot_pin_as(scoot_heap* heap, void* block, const char* holder);
+SCOOT_EXPORT void scoot_unpin_as(scoot_heap* heap, void* block, const char* holder);
 
 /* ---- compaction ------------------------------------------------------------------------------------------------ */
 
@@ -294,9 +296,9 @@ typedef struct scoot_pin_info {
   const void* block;
   size_t bytes;          /* usable */
   scoot_kind kind;       /* of the block */
-  const char* holder;    /* what the first of its pins in force gave to scoot_pin_as; never NULL */
-  uint32_t pins;         /* in force */
-  uint64_t age_ns;       /* of the first of them, to some 17 ms */
+  const char* holder;    /* of its holders, the one who has had it pinned longest without a break; never NULL */
+  uint32_t pins;         /* in force, of all of them */
+  uint64_t age_ns;       /* since when he has, to some 17 ms */
   size_t stranded_bytes; /* holes that scoot_compact could give back if this pin were gone */
   size_t reserved[4];
 } scoot_pin_info;

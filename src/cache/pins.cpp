@@ -50,7 +50,7 @@ bool pins::release(void* block) noexcept {
   SCOOT_CHECK(1, table_[at].block == block, "block %p is not pinned", block);
   if (--table_[at].count != 0) return false;
   const bool gone = table_[at].gone;
-  heap_.unpin(block);
+  heap_.unpin(block, "reader");
   --used_;
   // Closes the gap: whatever follows in the same run and may stand here moves up.
   for (std::size_t next = (at + 1) & (slots_ - 1); table_[next].block != nullptr; next = (next + 1) & (slots_ - 1)) {

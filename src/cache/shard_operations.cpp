@@ -358,7 +358,7 @@ progress shard::put(const hashed_key& k, slot s, std::string_view value, const s
     if (ready == nullptr) heap_->free(block);
     return progress::more_room;
   }
-  if (ready != nullptr) heap_->unpin(block);
+  if (ready != nullptr) heap_->unpin(block, "writer");
   counts_.cas_hits += options.mode == store_mode::compare_and_swap;
   ++counts_.sets;
   return progress::finished;
@@ -415,7 +415,7 @@ progress shard::reserve(const hashed_key& k, std::size_t value_bytes, const stor
 }
 
 void shard::drop_reserved(void* block) noexcept {
-  heap_->unpin(block);
+  heap_->unpin(block, "writer");
   heap_->free(block);
 }
 

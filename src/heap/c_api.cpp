@@ -198,6 +198,8 @@ bool scoot_pin_as(scoot_heap* heap, void* block, const char* holder) {
   return heap->heap->pin(block, holder != nullptr ? holder : "");
 }
 
+void scoot_unpin_as(scoot_heap* heap, void* block, const char* holder) { heap->heap->unpin(block, holder); }
+
 scoot_compaction scoot_compact(scoot_heap* heap, const scoot_effort* effort) {
   const scoot::compaction done = heap->heap->compact(effort != nullptr ? from_c(*effort) : scoot::effort{});
   scoot_compaction result{};

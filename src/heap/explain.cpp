@@ -157,10 +157,7 @@ explanation heap_impl::describe(const void* address) const noexcept {
   e.bytes = l.what == place::live ? l.bytes - redzone() : l.bytes;
   if (l.start != nullptr) e.offset = static_cast<std::size_t>(static_cast<const char*>(address) - l.start);
   if (l.what == place::live) {
-    if (const pin_table::entry* pin = pins_.look_up(l.start)) {
-      e.pins = pin->pins;
-      e.pin_holder = pin->holder;
-    }
+    if (const pin_table::entry* pin = pins_.look_up(l.start, &e.pins)) e.pin_holder = pin->holder;
   }
   trace(e, address);
 
@@ -171,7 +168,7 @@ explanation heap_impl::describe(const void* address) const noexcept {
   if (l.start != nullptr) text.add(" of %zu bytes", e.bytes);
   if (l.what == place::live && e.offset != 0) text.add(" at %p", e.block);
   if (l.kind != kind{}.index) text.add(", kind '%.40s'", e.kind_name);
-  if (e.pins != 0) text.add(", pinned %u times, first by '%.40s'", e.pins, e.pin_holder);
+  if (e.pins != 0) text.add(", pinned %u times, longest by '%.40s'", e.pins, e.pin_holder);
   if (e.compaction != 0) {
     const past_move& m = *history_.find(address);
     const char* whose = l.what == place::live ? "; a block that was here before " : "; ";

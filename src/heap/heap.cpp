@@ -413,19 +413,22 @@ std::size_t heap_impl::block_bytes(const void* block) const noexcept {
 // --- Pins ---------------------------------------------------------------------------------------------------------
 
 bool heap_impl::pin_block(void* block, const char* holder) noexcept {
+  if (block == nullptr) return false;
   if constexpr (SCOOT_CHECK_LEVEL >= 1) check_outside_mover("pin");
   page_info* page = checked_page_of(block, "pin");
-  const std::uint32_t pins = pins_.add(block, holder);
-  if (pins == 1) ++page->pins;
-  return pins != 0;
+  const pin_table::added done = pins_.add(block, holder);
+  if (done == pin_table::added::first) ++page->pins;
+  return done != pin_table::added::no_memory;
 }
 
-void heap_impl::unpin_block(void* block) noexcept {
+void heap_impl::unpin_block(void* block, const char* holder) noexcept {
+  if (block == nullptr) return;
   if constexpr (SCOOT_CHECK_LEVEL >= 1) check_outside_mover("unpin");
   page_info* page = checked_page_of(block, "unpin");
-  const std::int64_t left = pins_.remove(block);
-  SCOOT_CHECK(1, left >= 0, "unpin(%p): the block is not pinned: %s", block, describe(block).text);
-  if (left == 0) {
+  const pin_table::removed done = pins_.remove(block, holder);
+  SCOOT_CHECK(1, done != pin_table::removed::none, "unpin(%p): the block is not pinned%s%s: %s", block,
+              holder == nullptr ? "" : " by ", holder == nullptr ? "" : holder, describe(block).text);
+  if (done == pin_table::removed::last) {
     --page->pins;
     ++unpins_;
   }
@@ -463,11 +466,11 @@ void* heap::allocate(kind k, std::size_t size) noexcept {
 }
 void heap::free(void* block) noexcept { self(*this).free_block(block); }
 std::size_t heap::usable_size(const void* block) const noexcept {
-  return self(*this).block_bytes(block) - self(*this).redzone();
+  return block == nullptr ? 0 : self(*this).block_bytes(block) - self(*this).redzone();
 }
 void* heap::block_of(const void* address) const noexcept { return self(*this).find_block(address); }
 bool heap::pin(void* block, const char* holder) noexcept { return self(*this).pin_block(block, holder); }
-void heap::unpin(void* block) noexcept { self(*this).unpin_block(block); }
+void heap::unpin(void* block, const char* holder) noexcept { self(*this).unpin_block(block, holder); }
 compaction heap::compact(const effort& e) noexcept { return self(*this).compact_all(e); }
 release_result heap::release(std::size_t bytes, const release_options& options) noexcept {
   return self(*this).release_bytes(bytes, options);

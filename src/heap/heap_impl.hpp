@@ -60,7 +60,7 @@ class heap_impl final : public heap {
   [[nodiscard]] std::size_t block_bytes(const void* block) const noexcept;
   [[nodiscard]] void* find_block(const void* address) const noexcept;
   bool pin_block(void* block, const char* holder) noexcept;
-  void unpin_block(void* block) noexcept;
+  void unpin_block(void* block, const char* holder) noexcept;
   compaction compact_all(const effort& e) noexcept;
   release_result release_bytes(std::size_t bytes, const release_options& options) noexcept;
   std::size_t hand_over_blocks(std::uint8_t kind_index, block_taker take, void* context) noexcept;

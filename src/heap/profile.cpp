@@ -86,14 +86,13 @@ void heap_impl::visit_kind(std::uint8_t index, block_visitor visit, void* contex
 // --- Pins ------------------------------------------------------------------------------------------------------------
 
 pin_info heap_impl::pin_info_of(const void* block, std::size_t bytes, std::uint8_t kind_index) const noexcept {
-  const pin_table::entry& entry = *pins_.look_up(block);
   pin_info pin;
+  const pin_table::entry& entry = *pins_.look_up(block, &pin.pins);
   pin.block = block;
   pin.bytes = bytes - redzone();
   pin.of = kind{kind_index};
   pin.kind_name = kinds_[kind_index]->options.name;
   pin.holder = entry.holder;
-  pin.pins = entry.pins;
   pin.age_ns = std::uint64_t{pin_table::now() - entry.since} << pin_table::time_shift;
   return pin;
 }

@@ -78,7 +78,7 @@ TEST_F(explain_test, pins_are_named_with_who_pinned_first) {
     const explanation e = of(block + 3);
     EXPECT_EQ(e.pins, 2U);
     EXPECT_STREQ(e.pin_holder, "a cursor");
-    EXPECT_NE(std::string(e.text).find("pinned 2 times, first by 'a cursor'"), std::string::npos) << e.text;
+    EXPECT_NE(std::string(e.text).find("pinned 2 times, longest by 'a cursor'"), std::string::npos) << e.text;
     h->unpin(block);
     h->unpin(block);
     EXPECT_EQ(of(block).pins, 0U);

@@ -4,6 +4,7 @@
 // statistics in seeded random heaps; stranded bytes against what compact then gives back when the pins go.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstring>
 #include <random>
@@ -124,6 +125,82 @@ TEST_F(profile_test, a_pin_is_listed_with_holder_kind_and_age) {
   EXPECT_EQ(stats_of(*h, k).pinned_blocks, 3U);
 }
 
+TEST_F(profile_test, the_holder_who_has_had_a_block_longest_is_named_until_he_lets_go) {
+  make(8 * mib);
+  for (std::size_t size : {100U, 20000U, 200000U}) {
+    ASSERT_GE(blocks.allocate(*h, k, size), 0);
+    void* const block = blocks.at.back();
+    ASSERT_TRUE(h->pin(block, "a"));
+    std::this_thread::sleep_for(std::chrono::milliseconds(60));
+    ASSERT_TRUE(h->pin(block, "b"));
+    ASSERT_TRUE(h->pin(block, "a"));
+    ASSERT_TRUE(h->pin(block, "c"));
+    const auto told = [&] {
+      pin_info pins[1];
+      EXPECT_EQ(list_pins(*h, pins), 1U);
+      return pins[0];
+    };
+    EXPECT_STREQ(told().holder, "a");
+    EXPECT_EQ(told().pins, 4U);
+    EXPECT_EQ(explain(*h, block).pins, 4U);
+    h->unpin(block, "a");
+    EXPECT_STREQ(told().holder, "a");
+    EXPECT_GE(told().age_ns, 40'000'000U);
+    h->unpin(block, std::string("a").c_str());
+    EXPECT_STREQ(told().holder, "b") << "who came after him";
+    EXPECT_STREQ(explain(*h, block).pin_holder, "b");
+    EXPECT_LE(told().age_ns, 30'000'000'000U);
+    EXPECT_EQ(told().pins, 2U);
+    h->unpin(block);
+    EXPECT_STREQ(told().holder, "b") << "of those with names the last one goes first";
+    ASSERT_TRUE(h->pin(block));
+    h->unpin(block);
+    EXPECT_STREQ(told().holder, "b") << "a pin without a name goes before those";
+    EXPECT_EQ(h->move_everything(), 0U);
+    h->unpin(block, "b");
+    EXPECT_EQ(list_pins(*h, {}), 0U);
+    h->verify();
+    blocks.free(*h, blocks.at.size() - 1);
+  }
+}
+
+// The table grows meanwhile, and closes gaps.
+TEST_F(profile_test, holders_of_many_blocks_keep_their_order) {
+  make(8 * mib);
+  static const char* const names[] = {"0", "1", "2", "3", "4"};
+  std::mt19937_64 random(3);
+  std::vector<std::vector<unsigned>> holders(300);
+  for (std::size_t i = 0; i < holders.size(); ++i) ASSERT_GE(blocks.allocate(*h, k, 64), 0);
+  for (int step = 0; step < 20000; ++step) {
+    const std::size_t i = random() % (step < 10000 ? holders.size() : 40);
+    const auto who = static_cast<unsigned>(random() % 5);
+    std::vector<unsigned>& of = holders[i];
+    const auto known = std::find(of.begin(), of.end(), who);
+    if (known != of.end()) {
+      h->unpin(blocks.at[i], names[who]);
+      of.erase(known);
+    } else if (of.size() < 3) {
+      ASSERT_TRUE(h->pin(blocks.at[i], names[who]));
+      of.push_back(who);
+    }
+    const explanation e = explain(*h, blocks.at[i]);
+    ASSERT_EQ(e.pins, of.size());
+    ASSERT_STREQ(e.pin_holder, of.empty() ? "" : names[of.front()]);
+    if (step % 1000 == 0) h->verify();
+  }
+  for (std::size_t i = 0; i < holders.size(); ++i) {
+    for (unsigned who : holders[i]) h->unpin(blocks.at[i], names[who]);
+  }
+  EXPECT_EQ(h->stats().pinned_blocks, 0U);
+}
+
+TEST_F(profile_test, null_is_neither_pinned_nor_of_any_size) {
+  make(8 * mib);
+  EXPECT_FALSE(h->pin(nullptr));
+  h->unpin(nullptr);
+  EXPECT_EQ(h->usable_size(nullptr), 0U);
+}
+
 // A pin in every page, and nearly nothing else: what they strand is what compact gives back without them. Of a small
 // block that is the OS page it lies on, or two; and what is above it of that, which is the top's.
 TEST_F(profile_test, stranded_bytes_are_what_comes_back_when_the_pins_go) {
@@ -216,7 +293,7 @@ TEST(c_diagnosis, answers_as_the_cxx_functions_do) {
   ASSERT_TRUE(scoot_pin_as(h, block, "c holder"));
   char text[200];
   EXPECT_EQ(scoot_explain(h, block, text, sizeof text), SCOOT_LIVE);
-  EXPECT_NE(std::string(text).find("kind 'c kind', pinned 1 times, first by 'c holder'"), std::string::npos) << text;
+  EXPECT_NE(std::string(text).find("kind 'c kind', pinned 1 times, longest by 'c holder'"), std::string::npos) << text;
   EXPECT_EQ(scoot_explain(h, text, text, 8), SCOOT_FOREIGN);
   EXPECT_EQ(std::strlen(text), 7U);
   EXPECT_EQ(scoot_explain(h, nullptr, nullptr, 0), SCOOT_FOREIGN);
