@@ -146,7 +146,8 @@ std::size_t heap_impl::keep_target(work_left& work) noexcept {
   const pause_timer timer(*this);
   work.urgent = false;
   const std::size_t given = reclaim(owed_bytes_, work);
-  owed_bytes_ = 0;
+  // What is left when the work is spent is still owed; what is left when there is no more to gain is not.
+  owed_bytes_ = work.bytes >= os_page_ ? 0 : owed_bytes_ - std::min(owed_bytes_, given);
   work.urgent = true;
   return given;
 }

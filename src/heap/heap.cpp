@@ -278,6 +278,7 @@ void* heap_impl::allocate_block(kind k, std::size_t size) noexcept {
 
 void* heap_impl::allocate_slow(kind_entry& entry, std::uint8_t kind_index, std::size_t size) noexcept {
   work_left work{move_bytes_max_ + size, 0};
+  work.block_cost = move_cost;
   void* block = nullptr;
   if (size <= slot_max_) {
     shelf* s = shelf_for(entry, kind_index, size);
@@ -311,6 +312,7 @@ void* heap_impl::spill(const shelf& s) noexcept {
 // The magazine is empty.
 void* heap_impl::allocate_small(shelf& s, std::size_t size) noexcept {
   work_left work{move_bytes_max_ + size, 0};
+  work.block_cost = move_cost;
   return allocate_small(s.serves_closed ? *note_rounding(s, size) : s, work);
 }
 

@@ -34,6 +34,9 @@ inline constexpr int poison = 0xdd;  // fills freed and left blocks in debug bui
 // Room in the budget can be taken by other heaps between our giving and our charging: try so often.
 inline constexpr int charge_attempts_max = 32;
 
+// What a move of a cold block costs besides copying it, as so many bytes copied.
+inline constexpr std::size_t move_cost = 256;
+
 // What is left of an effort.
 struct work_left {
   work_left(std::size_t bytes_allowed, std::uint64_t deadline) noexcept
@@ -43,10 +46,14 @@ struct work_left {
   std::size_t bytes;
   std::uint64_t deadline_ns;  // 0: none
   bool urgent = true;         // the budget is full, or the caller wants it: give to the OS at once
+  std::size_t block_cost = 0;  // what a move costs besides its bytes, as bytes
   unsigned blocks = 0;
 
   [[nodiscard]] bool allows(std::size_t block_bytes) noexcept;
-  void spend(std::size_t block_bytes) noexcept { bytes -= block_bytes < bytes ? block_bytes : bytes; }
+  void spend(std::size_t block_bytes) noexcept {
+    const std::size_t cost = block_bytes + block_cost;
+    bytes -= cost < bytes ? cost : bytes;
+  }
 };
 
 class heap_impl final : public heap {

@@ -67,6 +67,7 @@ bool heap_impl::large_over_target(std::size_t size) const noexcept {
 // it is written whole, to memory that may not be resident yet; and shelves come down by many small blocks.
 void heap_impl::pay_for_large(work_left& work) noexcept {
   work_left some{std::min(work.bytes, move_bytes_max_ / 2), 0};
+  some.block_cost = work.block_cost;
   owed_bytes_ = owed_for_large_;
   const std::size_t given = keep_target(some);
   owed_for_large_ = given == 0 ? 0 : owed_for_large_ - std::min(owed_for_large_, given);
