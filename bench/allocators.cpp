@@ -60,6 +60,7 @@ scoot_allocator::scoot_allocator(const scoot_setup& setup, block_entry* entries)
   if (heap_ == nullptr) block_table::fail("cannot make a heap", 0);
   scoot::kind_options kind_options;
   kind_options.name = "bench block";
+  kind_options.alignment = setup.alignment;
   kind_options.move = &scoot_allocator::move;
   kind_options.context = &mover_;
   kind_ = heap_->add_kind(kind_options);

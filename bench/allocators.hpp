@@ -46,6 +46,7 @@ struct scoot_setup {
   std::size_t budget = 0;
   double waste_target = 0;  // see heap_options
   std::size_t move_bytes_max = 0;
+  std::size_t alignment = 8;  // of blocks of which no other is asked for
 };
 
 class malloc_allocator {

@@ -60,6 +60,7 @@ std::vector<std::string> common_arguments(const child_setup& setup, const contes
   a.push_back("budget=" + std::to_string(static_cast<std::size_t>(budget)));
   a.push_back("waste_target=" + std::to_string(setup.waste_target));
   a.push_back("move_bytes_max=" + std::to_string(setup.move_kib << 10));
+  a.push_back("alignment=" + std::to_string(setup.alignment));
   return a;
 }
 

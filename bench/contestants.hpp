@@ -25,6 +25,7 @@ struct child_setup {
   double budget_factor = 1.25;  // of Scoot's budget over the live bytes; scoot-tight has its own
   double waste_target = 0;      // see scoot::heap_options; 0: the heap's own choice
   std::size_t move_kib = 0;     // likewise
+  std::size_t alignment = 8;    // of Scoot's blocks
 };
 
 constexpr double budget_factor_default = 1.25;

@@ -19,11 +19,11 @@ struct heap_bench_options {
   std::vector<std::string> allocators;         // empty: scoot and the peers that are installed
   std::vector<std::size_t> live_mib{512, 64};  // a table each
   unsigned rounds = 3;
-  unsigned processes = 20;         // speed: fresh processes in which the first pattern is repeated
-  double volume = 1;               // scales how often the live volume is replaced
-  child_setup setup;               // of every child
-  std::uint32_t verify_every = 8;  // of the blocks freed, one in so many is verified; smoke: all
-  bool phases = false;             // each child prints its phases
+  unsigned processes = 20;            // speed: fresh processes in which the first pattern is repeated
+  double volume = 1;                  // scales how often the live volume is replaced
+  child_setup setup{.alignment = 4};  // of every child
+  std::uint32_t verify_every = 8;     // of the blocks freed, one in so many is verified; smoke: all
+  bool phases = false;                // each child prints its phases
   bool smoke = false;
 };
 

@@ -39,6 +39,7 @@ constexpr argument arguments[] = {
     {"budget", [](child_options& o, const char* v) { o.setup.budget = whole(v); }},
     {"waste_target", [](child_options& o, const char* v) { o.setup.waste_target = std::strtod(v, nullptr); }},
     {"move_bytes_max", [](child_options& o, const char* v) { o.setup.move_bytes_max = whole(v); }},
+    {"alignment", [](child_options& o, const char* v) { o.setup.alignment = whole(v); }},
 };
 
 bool parse_one(const char* text, child_options& o) {

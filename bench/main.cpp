@@ -61,6 +61,10 @@ void add_heap_options(CLI::App& app, bench::heap_bench_options& o) {
   app.add_option("--move-kib", o.setup.move_kib, "Scoot's heap_options::move_bytes_max in KiB; 0: its own choice")
       ->capture_default_str()
       ->check(CLI::Range(0, 1 << 20));
+  app.add_option("--alignment", o.setup.alignment,
+                 "of Scoot's blocks; 4 is what they need, for they begin with a 4-byte number. A malloc can't be told")
+      ->capture_default_str()
+      ->check(CLI::IsMember({1, 2, 4, 8, 16}));
   app.add_option("--verify-every", o.verify_every, "of the blocks freed, one in so many is verified")
       ->capture_default_str()
       ->check(CLI::Range(1, 1'000'000));

@@ -37,7 +37,7 @@ shelf* heap_impl::new_shelf(std::uint8_t kind_index, std::size_t slot) noexcept 
 shelf* heap_impl::shelf_for(kind_entry& entry, std::uint8_t kind_index, std::size_t size) noexcept {
   const std::size_t size_class = size_class_of(size);
   if (entry.by_class[size_class] != nullptr) return entry.by_class[size_class];
-  const std::size_t slot = slot_size_of(size_class, entry.options.alignment);
+  const std::size_t slot = slot_size_of(size_class, entry.options.alignment, page_bytes_);
   shelf*& proper = entry.by_class[size_class_of(slot)];
   if (proper == nullptr) proper = new_shelf(kind_index, slot);
   entry.by_class[size_class] = proper;

@@ -7,8 +7,14 @@
 //     above               64 steps to each doubling (< 1.6 %)   class 385 .. 512, up to 8 KiB
 //
 // A class is what is cheap to find from a size. Several share a slot size where finer ones would not pay or the kind's
-// alignment asks for more: above 256 bytes slots are multiples of 8, above 1 KiB of 16, but for kinds aligned to 4 or
-// less, of 8.
+// alignment asks for more. Finer slots cost a shelf more: half an OS page above its top, its bookkeeping, and holes to
+// spare. So how fine they are follows from the size of the heap, as that of its pages does:
+//
+//     slots in steps of      to 256   to 1 KiB   to 2 KiB   above
+//     pages of 256 KiB on      8          8         16        1/64     small blocks are many: kinds aligned to 4 or
+//     less
+//                              4          8          8        1/64     have these
+//     smaller pages            8          8         16        1/32
 #pragma once
 
 #include <algorithm>
@@ -19,7 +25,8 @@
 namespace scoot {
 
 inline constexpr std::size_t small_size_max = 1024;
-inline constexpr std::size_t fine_size_max = 256;  // slots in steps of 4 up to here
+inline constexpr std::size_t fine_size_max = 256;
+inline constexpr std::size_t fine_page_bytes_min = std::size_t{256} << 10;
 inline constexpr std::size_t middle_size_max = 2048;
 inline constexpr std::size_t slot_size_max = 8192;
 inline constexpr std::size_t size_class_count = 513;
@@ -41,9 +48,14 @@ inline constexpr std::size_t size_class_count = 513;
 }
 
 // The slot size for the blocks of a class: itself the largest size of a class.
-[[nodiscard]] constexpr std::size_t slot_size_of(std::size_t size_class, std::size_t alignment) noexcept {
+[[nodiscard]] constexpr std::size_t slot_size_of(std::size_t size_class, std::size_t alignment,
+                                                 std::size_t page_bytes) noexcept {
   const std::size_t size = size_of_class(size_class);
-  const std::size_t step = size <= fine_size_max ? 4 : size <= small_size_max || alignment <= 4 ? 8 : 16;
+  const bool large_heap = page_bytes >= fine_page_bytes_min;
+  const bool fine = large_heap && alignment <= 4;
+  std::size_t step = size <= (fine ? fine_size_max : small_size_max) ? 8 : 16;
+  if (fine) step /= 2;
+  if (!large_heap && size > middle_size_max) step = (std::size_t{1} << base::log2_floor(size - 1)) / 32;
   return base::round_up(size, std::max(alignment, step));
 }
 

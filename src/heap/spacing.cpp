@@ -60,7 +60,7 @@ void heap_impl::route(const shelf& from, std::size_t last, shelf* to) noexcept {
 // saves.
 bool heap_impl::is_cheaper(const shelf& s, const shelf& larger) const noexcept {
   if (!s.movable || s.blocks() == 0 || s.blocks() * (larger.slot - s.slot) >= os_page_ / 2) return false;
-  const std::size_t smallest = slot_size_of(lowest_class(s), kinds_[s.kind]->options.alignment);
+  const std::size_t smallest = slot_size_of(lowest_class(s), kinds_[s.kind]->options.alignment, page_bytes_);
   if (larger.slot > smallest + smallest / rounding_part_max) return false;
   return std::none_of(s.pages, s.pages + s.page_count, [](const page_info* page) { return page->pins != 0; });
 }
@@ -138,7 +138,7 @@ bool heap_impl::drain(shelf& s, work_left& work) noexcept {
 // rounding costs too much by now, the size gets one of its own again.
 shelf* heap_impl::note_rounding(shelf& s, std::size_t size) noexcept {
   kind_entry& entry = *kinds_[s.kind];
-  const std::size_t slot = slot_size_of(size_class_of(size), entry.options.alignment);
+  const std::size_t slot = slot_size_of(size_class_of(size), entry.options.alignment, page_bytes_);
   const auto rounding = static_cast<std::int32_t>(s.slot - slot) * rounding_unit;
   s.rounding_samples = std::min(s.rounding_samples + 1, rounding_samples_max);
   s.rounding += (rounding - s.rounding) / s.rounding_samples;
