@@ -43,7 +43,7 @@ struct cache_options {
   std::size_t budget_bytes = std::size_t{64} << 20;   // ceiling of all the cache holds: items, index, queues, metadata
   unsigned shards = 0;                                // a power of two up to 256; 0: by threads and budget
   std::size_t item_bytes_max = std::size_t{1} << 20;  // key, value and header; larger items are refused (too_large)
-  bool evict = true;                                  // false: a full cache refuses to store (no_memory)
+  bool evict = true;  // false: a full cache refuses to store (no_memory); a 64th of the budget is left to touches
   bool maintenance_thread = true;  // false: the program calls maintain() itself, a few times a second
   // A second, cold tier in memory that the kernel may take back whenever it is short (see purgeable.hpp): what is
   // evicted goes there, up to so many bytes, is read from there, and comes back when it is asked for again. Not part of
@@ -153,8 +153,9 @@ class pinned_item;
 
 // Reading with memcached's meta commands: one reader at a time is told that it is the one to store the item anew.
 struct meta_read {
-  bool use = true;    // the read counts as a use of the item
-  bool idle = false;  // keep the second of the last use from now on, and report it
+  bool use = true;         // the read counts as a use of the item
+  bool unnoticed = false;  // it is neither a use nor counted, and nobody wins by it
+  bool idle = false;       // keep the second of the last use from now on, and report it
   std::optional<std::uint32_t> create =
       std::nullopt;              // where there is no item, make an empty one with this expiry; its reader wins
   bool create_prevails = false;  // over read_options::touch, where an item is made
@@ -166,7 +167,9 @@ struct meta_read {
 
 // What a read asks for besides key and value.
 struct read_options {
-  bool cas = false;                                   // give the item a cas unique if it has none, and report it
+  // Give the item a cas unique if it has none, and report it. Where there is no memory for that, the unique is one that
+  // follows from flags and value, so that it changes only if they do.
+  bool cas = false;
   std::optional<std::uint32_t> touch = std::nullopt;  // set a new expiry (unix seconds)
   // Where a read may leave a pin: an item whose value has at least pin_bytes_min bytes is pinned into *pinned before
   // the visit, so that the visitor may keep the view's addresses, and move the pin away. A smaller item leaves
@@ -346,8 +349,9 @@ class SCOOT_EXPORT cache {
   cache& operator=(const cache&) = delete;
   static void operator delete(cache* self, std::destroying_delete_t) noexcept;
 
-  // Calls visit(const item_view&) if the key is there; returns ok or not_found (no_memory: read_options::cas was asked
-  // for and the item could not be made larger). A read counts as a use of the item.
+  // Calls visit(const item_view&) if the key is there; returns ok or not_found (no_memory: it is there, or was to be
+  // made, but there is no room to note read_options::touch or what read_options::meta asks for). A read counts as a use
+  // of the item.
   template <class Visit>
   cache_status get(std::string_view key, Visit&& visit, const read_options& options = {}) noexcept {
     using visitor = std::remove_reference_t<Visit>;
@@ -358,11 +362,12 @@ class SCOOT_EXPORT cache {
 
   // Looks up many keys and calls visit(std::size_t i, const item_view&) for each keys[i] that is there, in the order of
   // the keys. Faster than one get after another, because it asks the memory for many keys at once. Not atomic: keys
-  // are read one after another. Items of which read_options::cas could not be given are left out.
+  // are read one after another. ok, or no_memory as with get: of those items, which are left out.
   template <class Visit>
-  void get_many(std::span<const std::string_view> keys, Visit&& visit, const read_options& options = {}) noexcept {
+  cache_status get_many(std::span<const std::string_view> keys, Visit&& visit,
+                        const read_options& options = {}) noexcept {
     using visitor = std::remove_reference_t<Visit>;
-    get_many_erased(
+    return get_many_erased(
         keys,
         [](void* context, std::size_t i, const item_view& view) noexcept {
           (*static_cast<visitor*>(context))(i, view);
@@ -500,8 +505,8 @@ class SCOOT_EXPORT cache {
   cache_status get_erased(std::string_view key, erased_visitor visit, void* context,
                           const read_options& options) noexcept;
   using erased_visitor_of_many = void (*)(void* context, std::size_t i, const item_view& view) noexcept;
-  void get_many_erased(std::span<const std::string_view> keys, erased_visitor_of_many visit, void* context,
-                       const read_options& options) noexcept;
+  cache_status get_many_erased(std::span<const std::string_view> keys, erased_visitor_of_many visit, void* context,
+                               const read_options& options) noexcept;
   void for_each_erased(erased_visitor visit, void* context) noexcept;
   [[nodiscard]] std::uint64_t visit_some_erased(std::uint64_t cursor, erased_visitor visit, void* context) noexcept;
   static constexpr unsigned page_cursor_bits = 52;  // what a heap's own cursor takes

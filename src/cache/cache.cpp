@@ -96,6 +96,7 @@ std::unique_ptr<cache_impl> cache_impl::create(const cache_options& asked) noexc
                        options.evict, &made->clock_, &made->cas_, &made->fair_bytes_, made->policy_.cold()});
     if (made->shards_[made->shard_count_] == nullptr) return nullptr;
   }
+  if (!options.evict && !made->pool_->set_budget(made->for_stores(options.budget_bytes))) return nullptr;
   if (!made->policy_.start(made->budget_min())) return nullptr;
   if (asked.restart_file != nullptr) made->restarted_.outcome = restart_outcome::nothing;
   if (found == restart_reader::found::refused) {
@@ -305,18 +306,25 @@ bool valid(std::string_view key) noexcept { return !key.empty() && key.size() <=
 
 namespace {
 
+[[gnu::noinline]] cache_status get_without_memory(cache_impl& impl, const hashed_key& k, shard::visitor visit,
+                                                  void* context, const read_options& options) noexcept {
+  shard& s = impl.shard_of(k);
+  cache_status status = cache_status::not_found;
+  if (impl.run_on_reserve(s, [&] { return s.get(k, options, visit, context, status); })) return status;
+  const std::lock_guard guard(s.lock());
+  if (options.cas || options.touch || options.meta != nullptr) return s.get_in_need(k, options, visit, context);
+  // Where there is no memory to make a cold item hot, it is not there.
+  s.discard(k);
+  return cache_status::not_found;
+}
+
 cache_status get_from(cache_impl& impl, const hashed_key& k, shard::visitor visit, void* context,
                       const read_options& options) noexcept {
   if (options.pinned != nullptr) options.pinned->reset();  // which may want the shard's lock
   shard& s = impl.shard_of(k);
   cache_status status = cache_status::not_found;
   const bool had_memory = impl.run(s, [&] { return s.get(k, options, visit, context, status); });
-  if (had_memory) return status;
-  if (options.cas || options.touch || options.meta != nullptr) return cache_status::no_memory;
-  // Where there is no memory to make a cold item hot, it is not there.
-  const std::lock_guard guard(s.lock());
-  s.discard(k);
-  return cache_status::not_found;
+  return had_memory ? status : get_without_memory(impl, k, visit, context, options);
 }
 
 }  // namespace
@@ -328,8 +336,8 @@ cache_status cache::get_erased(std::string_view key, erased_visitor visit, void*
   return get_from(impl, impl.hashed(key), visit, context, options);
 }
 
-void cache::get_many_erased(std::span<const std::string_view> keys, erased_visitor_of_many visit, void* context,
-                            const read_options& options) noexcept {
+cache_status cache::get_many_erased(std::span<const std::string_view> keys, erased_visitor_of_many visit, void* context,
+                                    const read_options& options) noexcept {
   cache_impl& impl = impl_of(this);
   constexpr std::size_t batch = 32;
   struct visited {
@@ -341,6 +349,7 @@ void cache::get_many_erased(std::span<const std::string_view> keys, erased_visit
     const auto& v = *static_cast<visited*>(c);
     v.visit(v.context, v.i, view);
   };
+  cache_status status = cache_status::ok;
   for (std::size_t first = 0; first < keys.size(); first += batch) {
     const std::size_t count = std::min(batch, keys.size() - first);
     hashed_key hashed[batch];
@@ -349,9 +358,11 @@ void cache::get_many_erased(std::span<const std::string_view> keys, erased_visit
     for (std::size_t i = 0; i < count; ++i) {
       if (!valid(hashed[i].key)) continue;
       one.i = first + i;
-      (void)get_from(impl, hashed[i], forward, &one, options);
+      if (get_from(impl, hashed[i], forward, &one, options) == cache_status::no_memory)
+        status = cache_status::no_memory;
     }
   }
+  return status;
 }
 
 pinned_item cache::pin(std::string_view key, const read_options& options) noexcept {
@@ -438,8 +449,9 @@ cache_status cache::remove(std::string_view key, const remove_options& options) 
   const hashed_key k = impl.hashed(key);
   shard& s = impl.shard_of(k);
   cache_status status = cache_status::not_found;
-  if (!impl.run(s, [&] { return s.remove(k, options, status); })) return cache_status::no_memory;
-  return status;
+  if (impl.run_to_the_last(s, [&] { return s.remove(k, options, status); })) return status;
+  const std::lock_guard guard(s.lock());
+  return s.refused(k);
 }
 
 cache_status cache::touch(std::string_view key, std::uint32_t expires_at) noexcept {
@@ -448,8 +460,9 @@ cache_status cache::touch(std::string_view key, std::uint32_t expires_at) noexce
   const hashed_key k = impl.hashed(key);
   shard& s = impl.shard_of(k);
   cache_status status = cache_status::not_found;
-  if (!impl.run(s, [&] { return s.touch(k, expires_at, status); })) return cache_status::no_memory;
-  return status;
+  if (impl.run_to_the_last(s, [&] { return s.touch(k, expires_at, status); })) return status;
+  const std::lock_guard guard(s.lock());
+  return s.refused(k);
 }
 
 arithmetic_result cache::arithmetic(std::string_view key, const arithmetic_options& options) noexcept {
@@ -458,7 +471,9 @@ arithmetic_result cache::arithmetic(std::string_view key, const arithmetic_optio
   cache_impl& impl = impl_of(this);
   const hashed_key k = impl.hashed(key);
   shard& s = impl.shard_of(k);
-  if (!impl.run(s, [&] { return s.arithmetic(k, options, result); })) result.status = cache_status::no_memory;
+  if (!impl.run_to_the_last(s, [&] { return s.arithmetic(k, options, result); })) {
+    result.status = cache_status::no_memory;
+  }
   return result;
 }
 

@@ -38,7 +38,7 @@ bool cache_impl::cut_step(shard& s) noexcept {
   const std::lock_guard guard(budget_mutex_);
   held = pool_->stats().held_bytes;
   const std::size_t now = target_.load(std::memory_order_relaxed);
-  (void)pool_->set_budget(std::max(now, held));
+  (void)pool_->set_budget(std::max(for_stores(now), held));
   if (held <= now) cutting_.store(false, std::memory_order_relaxed);
   return held < before;
 }
@@ -64,7 +64,7 @@ bool cache_impl::put_in_force(std::size_t bytes) noexcept {
   bytes = std::max(bytes, budget_min());
   (void)pool_->trim();
   const std::size_t held = pool_->held_bytes();
-  if (!pool_->set_budget(std::max(bytes, held))) return false;
+  if (!pool_->set_budget(std::max(for_stores(bytes), held))) return false;
   target_.store(bytes, std::memory_order_relaxed);
   fair_bytes_.store(bytes / shard_count_, std::memory_order_relaxed);
   cutting_.store(held > bytes, std::memory_order_relaxed);

@@ -6,6 +6,7 @@
 // locked under a shard's lock but the pool's own.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <cstddef>
@@ -60,6 +61,22 @@ class cache_impl final : public cache {
     return false;
   }
 
+  // The same for what makes items larger that are there, to which some memory is left where nothing is evicted.
+  template <class Operation>
+  bool run_to_the_last(shard& s, Operation&& operation) noexcept {
+    return run(s, operation) || run_on_reserve(s, operation);
+  }
+  template <class Operation>
+  bool run_on_reserve(shard& s, Operation&& operation) noexcept {
+    if (options_.evict) return false;
+    const std::lock_guard guard(budget_mutex_);
+    const std::size_t all = target_.load(std::memory_order_relaxed);
+    (void)pool_->set_budget(std::max(all, pool_->held_bytes()));
+    const bool done = run(s, operation);
+    (void)pool_->set_budget(for_stores(all));
+    return done;
+  }
+
   // The size limits; a plain set that breaks one removes the older item.
   [[nodiscard]] cache_status check_size(const hashed_key& k, std::size_t value_bytes,
                                         const store_options& options) noexcept;
@@ -95,6 +112,7 @@ class cache_impl final : public cache {
  private:
   static constexpr std::size_t relief_bytes = std::size_t{256} << 10;
   static constexpr std::size_t relief_bytes_min = std::size_t{16} << 10;
+  static constexpr std::size_t reserve_part = 64;  // of the budget, one is kept back
 
   cache_impl(const cache_options& options, unsigned shards) noexcept;
   [[nodiscard]] bool start_thread() noexcept;
@@ -103,6 +121,10 @@ class cache_impl final : public cache {
   bool relieve(shard& poor, unsigned round) noexcept;
   bool cut_step(shard& s) noexcept;
   [[nodiscard]] std::size_t budget_min() const noexcept;
+  // What of a budget stores may take.
+  [[nodiscard]] std::size_t for_stores(std::size_t bytes) const noexcept {
+    return options_.evict ? bytes : std::max(bytes - bytes / reserve_part, budget_min());
+  }
   bool put_in_force(std::size_t bytes) noexcept;
 
   const cache_options options_;

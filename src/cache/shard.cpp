@@ -388,6 +388,7 @@ void shard::step() noexcept {
 
 bool shard::maintain() noexcept {
   check_flush();
+  if (!options_.evict) full_ = false;  // by the last look
   (void)expire(256);
   (void)sweep(64);
   const bool fitted = fit_index(32);

@@ -79,6 +79,10 @@ class shard {
 
   progress get(const hashed_key& k, const read_options& options, visitor visit, void* context,
                cache_status& status) noexcept;
+  // The same where all was tried and there is no memory: what can be done without is.
+  cache_status get_in_need(const hashed_key& k, const read_options& options, visitor visit, void* context) noexcept;
+  // What becomes of an operation for which there is no memory: no_memory, or not_found if it would have found nothing.
+  [[nodiscard]] cache_status refused(const hashed_key& k) noexcept;
   void prefetch_bucket(const hashed_key& k) const noexcept { index_.prefetch(k.called); }
   void prefetch_item(const hashed_key& k) noexcept;
 
@@ -234,6 +238,7 @@ class shard {
   void take_over(slot s, item it) noexcept;
   void file(item it, name n) noexcept;
   [[nodiscard]] progress add_fields(const hashed_key& k, item_fields add, slot& s) noexcept;
+  [[nodiscard]] bool room_for_expiry(const hashed_key& k, std::uint32_t at) noexcept;
   void set_expiry(item it, name n, std::uint32_t at) noexcept;
   [[nodiscard]] bool overwrite(slot s, std::string_view value, const store_options& options) noexcept;
   [[nodiscard]] cache_status condition(slot s, const store_options& options) noexcept;
@@ -244,9 +249,13 @@ class shard {
                           bool& gone) noexcept;
   void copy_fields(item from, item to) noexcept;
   [[nodiscard]] std::uint64_t next_cas() noexcept { return options_.cas->fetch_add(1, std::memory_order_relaxed) + 1; }
+  // There is no memory for what can be done without.
+  [[nodiscard]] bool cramped() const noexcept { return in_need_ || (full_ && !options_.evict); }
+  [[nodiscard]] std::uint64_t unique_of(item it) const noexcept;
+  [[nodiscard]] bool has_unique(item it, std::uint64_t unique) const noexcept;
   [[nodiscard]] item_fields fields_for(const store_options& options) const noexcept {
     item_fields fields{options.flags != 0, options.expires_at != expires_never,
-                       options.mode == store_mode::compare_and_swap,  // who stores by cas reads it again soon
+                       options.mode == store_mode::compare_and_swap && !cramped(),  // it will be read again soon
                        false};
     if (const store_extras* extras = options.extras; extras != nullptr) [[unlikely]] {
       fields.cas = fields.cas || extras->give_cas || extras->new_cas != 0;
@@ -293,7 +302,8 @@ class shard {
   // Since an allocation failed, each is paid for beforehand by evictions: credit_ is what was freed less what was
   // allocated since, in usable bytes. Now and then it is tried whether there is room again.
   bool full_ = false;
-  bool poor_ = false;  // by the last look: it does not pay
+  bool poor_ = false;     // by the last look: it does not pay
+  bool in_need_ = false;  // all was tried
   unsigned payments_ = 0;
   unsigned grow_wait_ = 0;  // operations until the index tries again to get a segment
   std::ptrdiff_t credit_ = 0;

@@ -10,20 +10,14 @@
 
 namespace scoot::caching {
 
-namespace {
-
-[[nodiscard]] bool has_unique(item it, std::uint64_t unique) noexcept {
-  return it.has_cas_field() && it.cas() == unique;
-}
-
-}  // namespace
-
 // ---- reading ------------------------------------------------------------------------------------------------------
 
 progress shard::get_meta(const hashed_key& k, const read_options& options, visitor visit, void* context,
                          cache_status& status) noexcept {
   const meta_read& meta = *options.meta;
-  if (!lists_.reserve(3)) return out_of_memory(name_lists::names_per_chunk * 5);
+  constexpr std::size_t names_bytes = name_lists::names_per_chunk * 5;
+  if (options.touch && !room_for_expiry(k, *options.touch)) return out_of_memory(names_bytes);
+  if (meta.create && !lists_.reserve(3) && !find_live(k)) return out_of_memory(names_bytes);
   const bool may_pin = options.pinned != nullptr && pins_.reserve();
   status = cache_status::not_found;
   slot s = find_to_read(k);
@@ -39,15 +33,17 @@ progress shard::get_meta(const hashed_key& k, const read_options& options, visit
     const std::uint32_t expired_at = it.expires_at();
     const std::uint32_t ends_at = options.touch && meta.recache_after_touch ? *options.touch : expired_at;
     const bool early = meta.recache && ends_at != expires_never && ends_at < *meta.recache;
-    wins = (notes & item::note_won) == 0 && ((notes & item::note_stale) != 0 || early);
+    wins = !meta.unnoticed && (notes & item::note_won) == 0 && ((notes & item::note_stale) != 0 || early);
+    if (in_need_ && !has.notes) wins = false;  // of which nobody else would know
     const item_fields add{false, options.touch && *options.touch != expires_never && !has.expiry,
-                          options.cas && !has.cas, !has.notes && (wins || meta.idle)};
+                          options.cas && !has.cas && !cramped(), !has.notes && (wins || (meta.idle && !cramped()))};
     if (add.expiry || add.cas || add.notes) {
       if (add_fields(k, add, s) == progress::more_room) return progress::more_room;
       if (!s) return get_meta(k, options, visit, context, status);  // it expired meanwhile
     }
     if (options.touch) set_expiry(s.get(), k.called, *options.touch);
     seen = view_meta(s.get(), now);
+    if (options.cas) seen.cas = unique_of(s.get());
     seen.expired_at = expired_at;
   } else if (created) {
     if (create_empty(k, options) == progress::more_room) return progress::more_room;
@@ -56,16 +52,17 @@ progress shard::get_meta(const hashed_key& k, const read_options& options, visit
     seen.binary_key = meta.binary_key;
     seen.created = true;
   }
-  ++(options.touch ? counts_.touches : counts_.gets);
+  const bool counted = !meta.unnoticed, used = counted && meta.use;
+  if (counted) ++(options.touch ? counts_.touches : counts_.gets);
   if (!s) return progress::finished;
   item it = s.get();
   seen.wins = wins;
   if (it.has_notes_field()) {
     if (wins) it.set_notes(it.notes() | item::note_won);
-    if (meta.use) it.set_used_at(now);
+    if (used) it.set_used_at(now);
   }
-  if (meta.use) it.note_read();
-  if (!created) ++(options.touch ? counts_.touch_hits : counts_.get_hits);
+  if (used) it.note_read();
+  if (!created && counted) ++(options.touch ? counts_.touch_hits : counts_.get_hits);
   if (may_pin && seen.value.size() >= options.pin_bytes_min) pin(it, seen, options);
   visit(context, seen);
   status = cache_status::ok;
@@ -153,7 +150,10 @@ progress shard::store_meta(const hashed_key& k, std::string_view value, const st
 
 progress shard::remove(const hashed_key& k, const remove_options& options, cache_status& status) noexcept {
   step();
-  if (!lists_.reserve(2)) return out_of_memory(name_lists::names_per_chunk * 5);
+  const bool keeps_it = options.keep_stale || options.drop_value;
+  if (keeps_it && options.expires_at && !room_for_expiry(k, *options.expires_at)) {
+    return out_of_memory(name_lists::names_per_chunk * 5);
+  }
   slot s;
   if (find_or_recall(k, s) == progress::more_room) return progress::more_room;
   if (!s || ((options.compare || options.cas != 0) && !has_unique(s.get(), options.cas))) {
@@ -161,7 +161,7 @@ progress shard::remove(const hashed_key& k, const remove_options& options, cache
     status = s ? cache_status::exists : cache_status::not_found;
     return progress::finished;
   }
-  if (!options.drop_value && !options.keep_stale) {
+  if (!keeps_it) {
     ++counts_.deletes;
     ++counts_.delete_hits;
     remove(s, cause::deleted);
@@ -221,7 +221,9 @@ progress shard::empty(const hashed_key& k, const remove_options& options, slot& 
 // What comes before the sum. `done` if there will be none, and the result is filled in.
 progress shard::prepare_arithmetic(const hashed_key& k, const arithmetic_options& options, slot& s,
                                    arithmetic_result& result, bool& done) noexcept {
-  if ((options.touch || options.create) && !lists_.reserve(3)) return out_of_memory(name_lists::names_per_chunk * 5);
+  constexpr std::size_t names_bytes = name_lists::names_per_chunk * 5;
+  if (options.touch && !room_for_expiry(k, *options.touch)) return out_of_memory(names_bytes);
+  if (options.create && !lists_.reserve(3) && !find_live(k)) return out_of_memory(names_bytes);
   s = find_live(k);
   if (!s) {
     done = options.create.has_value();
@@ -237,7 +239,7 @@ progress shard::prepare_arithmetic(const hashed_key& k, const arithmetic_options
   result.expired_at = s.get().expires_at();
   const item_fields has = s.get().fields();
   const item_fields add{false, options.touch && *options.touch != expires_never && !has.expiry,
-                        (options.give_cas || options.new_cas != 0) && !has.cas, false};
+                        ((options.give_cas && !cramped()) || options.new_cas != 0) && !has.cas, false};
   return add.expiry || add.cas ? add_fields(k, add, s) : progress::finished;
 }
 
@@ -270,7 +272,7 @@ void shard::report_arithmetic(const hashed_key& k, const arithmetic_options& opt
                               arithmetic_result& result) noexcept {
   const slot s = find(k);
   if (options.touch) set_expiry(s.get(), k.called, *options.touch);
-  result.cas = s.get().cas();
+  result.cas = options.give_cas ? unique_of(s.get()) : s.get().cas();
   result.expires_at = s.get().expires_at();
 }
 

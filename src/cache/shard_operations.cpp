@@ -19,7 +19,7 @@ progress shard::get(const hashed_key& k, const read_options& options, visitor vi
   if (options.touch || options.cas || options.meta != nullptr) keep(k.called);
   if (options.meta != nullptr) [[unlikely]]
     return get_meta(k, options, visit, context, status);
-  if (options.touch && !lists_.reserve(2)) return out_of_memory(name_lists::names_per_chunk * 5);
+  if (options.touch && !room_for_expiry(k, *options.touch)) return out_of_memory(name_lists::names_per_chunk * 5);
   const bool may_pin = options.pinned != nullptr && pins_.reserve();
   status = cache_status::not_found;
   slot s = find_to_read(k);
@@ -33,7 +33,7 @@ progress shard::get(const hashed_key& k, const read_options& options, visitor vi
   if (s && (options.touch || options.cas)) {
     const item_fields has = s.get().fields();
     const item_fields add{false, options.touch && *options.touch != expires_never && !has.expiry,
-                          options.cas && !has.cas, false};
+                          options.cas && !has.cas && !cramped(), false};
     if ((add.expiry || add.cas) && add_fields(k, add, s) == progress::more_room) return progress::more_room;
     if (s && options.touch) set_expiry(s.get(), k.called, *options.touch);
   }
@@ -45,11 +45,31 @@ progress shard::get(const hashed_key& k, const read_options& options, visitor vi
     it.set_used_at(options_.time->now());
   ++(options.touch ? counts_.touch_hits : counts_.get_hits);
   item_view view = it.view();
-  if (!options.cas) view.cas = 0;
+  if (!options.cas) {
+    view.cas = 0;
+  } else if (view.cas == 0) {
+    view.cas = unique_of(it);
+  }
   if (may_pin && view.value.size() >= options.pin_bytes_min) pin(it, view, options);
   visit(context, view);
   status = cache_status::ok;
   return progress::finished;
+}
+
+cache_status shard::get_in_need(const hashed_key& k, const read_options& options, visitor visit,
+                                void* context) noexcept {
+  cache_status status = cache_status::not_found;
+  in_need_ = true;
+  const bool done = get(k, options, visit, context, status) == progress::finished;
+  in_need_ = false;
+  keep_nothing();
+  if (done) return status;
+  return options.meta != nullptr && options.meta->create ? cache_status::no_memory : refused(k);
+}
+
+cache_status shard::refused(const hashed_key& k) noexcept {
+  const bool there = find_live(k) || (cold_ != nullptr && cold_->find(k.key, k.called));
+  return there ? cache_status::no_memory : cache_status::not_found;
 }
 
 // Finds the item of a get, and counts what is there but dead.
@@ -153,6 +173,29 @@ void shard::copy_fields(item from, item to) noexcept {
   }
 }
 
+// ---- uniques ------------------------------------------------------------------------------------------------------
+
+namespace {
+
+// Above all that are counted, and below 2^53, as far as numbers of JavaScript are exact.
+constexpr std::uint64_t derived_unique = std::uint64_t{1} << 52;
+
+}  // namespace
+
+// An item without a field for it has a unique by what it holds, for those who ask while there is no memory for more: it
+// changes whenever flags or value do.
+[[gnu::noinline]] std::uint64_t shard::unique_of(item it) const noexcept {
+  if (it.has_cas_field()) return it.cas();
+  const std::string_view key = it.key();  // and the value behind it
+  const std::uint64_t seed = options_.seed + (std::uint64_t{it.flags()} + 1) * 0x9e3779b97f4a7c15u;
+  return derived_unique | hash_of({key.data(), key.size() + it.value_bytes()}, seed) >> 12;
+}
+
+bool shard::has_unique(item it, std::uint64_t unique) const noexcept {
+  if (!it.has_cas_field() && (unique < derived_unique || unique >= 2 * derived_unique)) return false;
+  return unique_of(it) == unique;
+}
+
 // Makes the item larger by the fields that are missing, under a new address. On `finished` s is the item, or empty if
 // it expired meanwhile.
 progress shard::add_fields(const hashed_key& k, item_fields add, slot& s) noexcept {
@@ -182,6 +225,15 @@ progress shard::add_fields(const hashed_key& k, item_fields add, slot& s) noexce
 
 // Files the item under its expiry in the wheel. lists_.can_push must be true of that list.
 void shard::file(item it, name n) noexcept { it.set_wheel_mark(lists_.push(wheel_.list_for(it.expires_at()), n)); }
+
+// Reserves room for the name that another expiry of the item may need. False if there is none, and it does.
+bool shard::room_for_expiry(const hashed_key& k, std::uint32_t at) noexcept {
+  if (lists_.reserve(2)) return true;
+  const slot s = find_live(k);
+  if (!s || at == expires_never) return true;
+  const std::uint32_t old = s.get().expires_at();
+  return old != expires_never && at >= old;
+}
 
 // Gives an item that has the field, and room is reserved for, another expiry. Its name in the wheel serves on if it
 // comes up no later than the new expiry.
@@ -307,7 +359,7 @@ cache_status shard::condition(slot s, const store_options& options) noexcept {
     ++counts_.cas_misses;
     return cache_status::not_found;
   }
-  if (!s.get().has_cas_field() || s.get().cas() != options.cas) {
+  if (!has_unique(s.get(), options.cas)) {
     ++counts_.cas_badval;
     return cache_status::exists;
   }
@@ -444,7 +496,7 @@ void shard::discard(const hashed_key& k) noexcept {
 progress shard::touch(const hashed_key& k, std::uint32_t expires_at, cache_status& status) noexcept {
   check_flush();
   keep(k.called);
-  if (!lists_.reserve(2)) return out_of_memory(name_lists::names_per_chunk * 5);
+  if (!room_for_expiry(k, expires_at)) return out_of_memory(name_lists::names_per_chunk * 5);
   slot s;
   if (find_or_recall(k, s) == progress::more_room) return progress::more_room;
   if (s && expires_at != expires_never && !s.get().has_expiry_field() &&

@@ -8,6 +8,7 @@
 #include <chrono>
 #include <cmath>
 #include <list>
+#include <set>
 #include <string>
 #include <thread>
 #include <unordered_map>
@@ -254,6 +255,104 @@ TEST(cache_memory, without_eviction_a_full_cache_refuses_and_keeps_what_it_has) 
   for (std::uint64_t i = 0; i < 100; ++i) EXPECT_EQ(c->remove(key_of(i)), cache_status::ok);
   for (std::uint64_t i = 0; i < 90; ++i) EXPECT_EQ(c->store(key_of(i), value), cache_status::ok) << i;
   testing::verify(*c);
+}
+
+// Until nothing at all can be had, and then asks of every item what makes it larger: it is there, and so it is
+// answered.
+TEST(cache_memory, a_full_cache_without_eviction_answers_uniques_and_touches_of_what_it_has) {
+  testing::fake_clock clock;
+  cache_options options = options_on(clock, 4 * mib, 2);
+  options.evict = false;
+  const auto c = cache::create(options);
+  const std::string value(60, 'v');
+  std::uint64_t stored = 0;
+  while (c->store(key_of(stored), value) == cache_status::ok) ++stored;
+  ASSERT_GT(stored, 20000u);
+  std::set<std::uint64_t> uniques;
+  for (std::uint64_t i = 0; i < stored; ++i) uniques.insert(testing::cas_of(*c, key_of(i)));
+  EXPECT_EQ(uniques.size(), stored) << "each its own";
+  EXPECT_EQ(uniques.count(0), 0u);
+  EXPECT_LT(*uniques.rbegin(), std::uint64_t{1} << 53);
+  std::uint64_t touched = 0;
+  for (std::uint64_t i = 0; i < stored; ++i) {
+    const cache_status status = c->touch(key_of(i), clock.seconds + 100);
+    touched += status == cache_status::ok;
+    ASSERT_NE(status, cache_status::not_found);
+    read_options gat;
+    gat.touch = clock.seconds + 200;
+    const cache_status again = c->get(
+        key_of(i), [](const item_view&) {}, gat);
+    ASSERT_EQ(again, status);
+  }
+  EXPECT_GT(touched, 1000u) << "some memory is left to them";
+  EXPECT_LT(touched, stored) << "the test has not come to the end of it";
+  EXPECT_EQ(c->touch("none", clock.seconds + 100), cache_status::not_found);
+  EXPECT_LE(c->stats().pool.held_bytes, 4 * mib);
+  for (std::uint64_t i = 0; i < stored; ++i) ASSERT_EQ(value_of(*c, key_of(i)), value);
+  testing::verify(*c);
+}
+
+TEST(cache_memory, a_unique_without_memory_for_it_is_good_for_one_change) {
+  testing::fake_clock clock;
+  cache_options options = options_on(clock, 2 * mib);
+  options.evict = false;
+  const auto c = cache::create(options);
+  std::uint64_t stored = 0;
+  while (c->store(key_of(stored), "12345678") == cache_status::ok) ++stored;
+  const std::string key = key_of(stored / 2);
+  // What is left for the items that are there is used up.
+  for (std::uint64_t i = 0; i < stored; ++i) (void)c->touch(key_of(i), i < stored / 3 ? clock.seconds + 9 : 0);
+  const std::uint64_t unique = testing::cas_of(*c, key);
+  ASSERT_GE(unique, std::uint64_t{1} << 52) << "there was memory for a field";
+  EXPECT_EQ(testing::cas_of(*c, key), unique);
+  for (std::uint64_t i = 0; i < 8000; ++i) (void)c->remove(key_of(i));  // a store wants room for names at least
+  store_options swap{store_mode::compare_and_swap};
+  swap.cas = unique + 1;
+  EXPECT_EQ(c->store(key, "abcdefgh", swap), cache_status::exists);
+  swap.cas = unique;
+  EXPECT_EQ(c->store(key, "abcdefgh", swap), cache_status::ok);
+  EXPECT_EQ(c->store(key, "ijklmnop", swap), cache_status::exists);
+  EXPECT_EQ(value_of(*c, key), "abcdefgh");
+  EXPECT_NE(testing::cas_of(*c, key), unique);
+  // The same of a deletion, and of a number.
+  remove_options gone;
+  gone.cas = unique;
+  EXPECT_EQ(c->remove(key, gone), cache_status::exists);
+  gone.cas = testing::cas_of(*c, key);
+  EXPECT_EQ(c->remove(key, gone), cache_status::ok);
+  const std::string number = key_of(stored / 2 + 1);
+  arithmetic_options sum;
+  sum.report = sum.give_cas = true;
+  sum.cas = testing::cas_of(*c, number);
+  const arithmetic_result result = c->arithmetic(number, sum);
+  EXPECT_EQ(result.status, cache_status::ok);
+  EXPECT_EQ(result.cas, testing::cas_of(*c, number));
+  EXPECT_NE(result.cas, sum.cas);
+}
+
+TEST(cache_memory, what_is_there_is_answered_where_everything_is_pinned) {
+  testing::fake_clock clock;
+  const auto c = cache::create(options_on(clock, 2 * mib));
+  std::vector<pinned_item> pins;
+  std::uint64_t stored = 0;
+  for (; c->store(key_of(stored), std::string(3000, 'v')) == cache_status::ok; ++stored) {
+    pins.push_back(c->pin(key_of(stored)));
+  }
+  ASSERT_GT(stored, 400u);
+  pins.erase(pins.begin());  // which was evicted, so that there is room for one
+  ASSERT_EQ(c->store("k", std::string(3000, 'v')), cache_status::ok);
+  EXPECT_EQ(c->touch("k", clock.seconds + 10), cache_status::no_memory);
+  EXPECT_EQ(c->touch("none", clock.seconds + 10), cache_status::not_found);
+  EXPECT_GE(testing::cas_of(*c, "k"), std::uint64_t{1} << 52);
+  meta_read meta;
+  meta.idle = true;
+  meta.recache = clock.seconds + 10;
+  read_options look;
+  look.meta = &meta;
+  EXPECT_EQ(c->get(
+                "k", [](const item_view& item) { EXPECT_FALSE(item.wins); }, look),
+            cache_status::ok);
+  pins.clear();
 }
 
 TEST(cache_memory, a_plain_set_without_memory_removes_the_older_item) {
