@@ -93,7 +93,12 @@ process
   -o, --extended=LIST       memcached's extended options; docs/options.md has a table
   -h, --help                print this and end
   -V, --version             print the version and end
+  -i, --license             print the licence and end
 )";
+
+constexpr std::string_view licence_text =
+#include <licence_text.inc>
+    ;
 
 // host, host:port, [v6] or [v6]:port; a bare address with several colons is IPv6 without a port.
 listen_address address(std::string_view text, const std::string& port) {
@@ -147,8 +152,8 @@ struct raw_options {
   std::string log_level = "info", log_form = "text", log_to = "auto", seccomp = "off";
   int verbose = 0;
   extended_list file_extended;
-  bool help = false, version = false, example = false, no_evictions = false, no_cas = false, no_flush = false,
-       no_dump = false, no_watch = false;
+  bool help = false, version = false, licence = false, example = false, no_evictions = false, no_cas = false,
+       no_flush = false, no_dump = false, no_watch = false;
   std::string prefix_delimiter;
   bool protocol_given = false;
 };
@@ -159,6 +164,7 @@ void declare(CLI::App& app, raw_options& raw, server_options& options) {
   app.option_defaults()->always_capture_default();
   app.add_flag("-h,--help", raw.help)->configurable(false);
   app.add_flag("-V,--version", raw.version)->configurable(false);
+  app.add_flag("-i,--license", raw.licence)->configurable(false);
   app.add_flag("--example-config", raw.example)->configurable(false);
   app.add_option("-p,--port", raw.port)->multi_option_policy(last);
   app.add_option("-U,--udp-port", raw.udp_port)->multi_option_policy(last);
@@ -190,6 +196,7 @@ void declare(CLI::App& app, raw_options& raw, server_options& options) {
   app.add_flag("-L,--enable-largepages", raw.huge_pages)->configurable(false);
   app.add_option("-f,--slab-growth-factor", raw.ignored)->multi_option_policy(last)->configurable(false);
   app.add_option("-n,--slab-min-size", raw.ignored)->multi_option_policy(last)->configurable(false);
+  app.add_option("-N,--napi_ids", raw.ignored)->multi_option_policy(last)->configurable(false);
   app.add_option("-o,--extended", raw.extended)->allow_extra_args(false);
   app.add_option("--http", raw.http)->multi_option_policy(last);
   app.add_option("--http-token-file", options.http.token_file)->multi_option_policy(last);
@@ -422,6 +429,10 @@ parsed_options parse_options(int argc, const char* const* argv, const std::strin
     }
     if (raw.version) {
       result.text.append("scootd " SCOOT_VERSION " (memcached protocol ").append(protocol_version).append(")\n");
+      return result;
+    }
+    if (raw.licence) {
+      result.text = licence_text;
       return result;
     }
     if (raw.example) {

@@ -12,13 +12,42 @@ namespace {
 
 // Of slab classes, LRU segments, their maintenance, the hash table, and memory for what is done without here.
 constexpr std::string_view without_effect[] = {
-    "hashpower",           "no_hashexpand",      "hash_algorithm",       "slab_reassign",        "no_slab_reassign",
-    "slab_automove",       "no_slab_automove",   "slab_automove_ratio",  "slab_automove_window", "slab_chunk_max",
-    "no_chunked_items",    "tail_repair_time",   "lru_crawler",          "no_lru_crawler",       "lru_crawler_sleep",
-    "lru_crawler_tocrawl", "lru_maintainer",     "no_lru_maintainer",    "hot_lru_pct",          "warm_lru_pct",
-    "hot_max_factor",      "warm_max_factor",    "temporary_ttl",        "worker_logbuf_size",   "resp_obj_mem_limit",
-    "read_buf_mem_limit",  "track_sizes",        "no_inline_ascii_resp", "inline_ascii_resp",    "modern",
-    "no_modern",           "no_drop_privileges", "relaxed_privileges",   "ssl_wbuf_size",
+    "hashpower",
+    "no_hashexpand",
+    "hash_algorithm",
+    "slab_reassign",
+    "no_slab_reassign",
+    "slab_automove",
+    "no_slab_automove",
+    "slab_automove_ratio",
+    "slab_automove_window",
+    "slab_chunk_max",
+    "no_chunked_items",
+    "tail_repair_time",
+    "lru_crawler",
+    "no_lru_crawler",
+    "lru_crawler_sleep",
+    "lru_crawler_tocrawl",
+    "lru_maintainer",
+    "no_lru_maintainer",
+    "hot_lru_pct",
+    "warm_lru_pct",
+    "hot_max_factor",
+    "warm_max_factor",
+    "temporary_ttl",
+    "worker_logbuf_size",
+    "resp_obj_mem_limit",
+    "read_buf_mem_limit",
+    "track_sizes",
+    "no_inline_ascii_resp",
+    "inline_ascii_resp",
+    "modern",
+    "no_modern",
+    "no_drop_privileges",
+    "relaxed_privileges",
+    "ssl_wbuf_size",
+    "slab_automove_freeratio",
+    "slab_sizes",
 };
 
 // Those with an effect: a default or what is to be put there, and what it is.
@@ -52,6 +81,8 @@ constexpr refusal refusals[] = {
     {"ssl_kernel_tls", "TLS is done by OpenSSL, not by the kernel"},
     {"proxy_config", "there is no proxy"},
     {"proxy_arg", "there is no proxy"},
+    {"proxy_uring", "there is no proxy"},
+    {"sock_cookie_id", "sockets get no cookie that a packet filter could go by"},
     {"meta_response_old", "meta commands answer as memcached's have since 1.6.10"},
 };
 
@@ -78,6 +109,7 @@ bool parse_tls(std::string_view name, const std::string& value, tls_options& tls
   } else if (name == "ssl_session_cache") {
     tls.session_cache = true;
   } else if (name == "ssl_keyformat") {
+    if (value == "ENGINE") refuse("-o ssl_keyformat: keys are read from files, PEM or DER, not from OpenSSL's engines");
     if (value != "PEM" && value != "DER") refuse("-o ssl_keyformat: '", value, "' is neither PEM nor DER");
     tls.key_is_der = value == "DER";
   } else {
