@@ -33,6 +33,7 @@ inline constexpr std::string_view reply_bad_format = "CLIENT_ERROR bad command l
 inline constexpr std::string_view reply_bad_chunk = "CLIENT_ERROR bad data chunk\r\n";
 inline constexpr std::string_view reply_too_large = "SERVER_ERROR object too large for cache\r\n";
 inline constexpr std::string_view reply_no_memory = "SERVER_ERROR out of memory storing object\r\n";
+inline constexpr std::string_view reply_out_of_memory = "SERVER_ERROR out of memory\r\n";
 inline constexpr std::string_view reply_not_numeric =
     "CLIENT_ERROR cannot increment or decrement non-numeric value\r\n";
 inline constexpr std::string_view reply_bad_exptime = "CLIENT_ERROR invalid exptime argument\r\n";
@@ -114,6 +115,24 @@ struct parse_result {
   const char* const behind = blank == nullptr ? end : blank;
   keys = {behind, static_cast<std::size_t>(end - behind)};
   return {at, static_cast<std::size_t>(behind - at)};
+}
+
+// As in a URI: what is no letter, digit or one of -._~ becomes %XX. Writes up to 3 * text.size() bytes; returns their
+// end.
+[[nodiscard]] inline char* write_escaped(char* to, std::string_view text) noexcept {
+  constexpr std::string_view digits = "0123456789ABCDEF";
+  for (const char c : text) {
+    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+                       c == '.' || c == '_' || c == '~';
+    if (plain) {
+      *to++ = c;
+      continue;
+    }
+    *to++ = '%';
+    *to++ = digits[static_cast<unsigned char>(c) >> 4];
+    *to++ = digits[static_cast<unsigned char>(c) & 15];
+  }
+  return to;
 }
 
 // Unix seconds at which an item with this exptime expires (scoot::expires_never: never): up to thirty days it is

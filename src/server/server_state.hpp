@@ -48,7 +48,7 @@ struct alignas(64) worker_counters {
   tally bytes_read;
   tally bytes_written;
   tally yields;         // a connection had more requests than its turn allows
-  tally meta_commands;  // mn
+  tally meta_commands;  // mg, ms, md, ma, me and mn
 };
 
 struct worker_totals {

@@ -154,16 +154,8 @@ session::step session::run_command(const session_context& with, std::string_view
   if (parsed.status == parse_status::hopeless) return step::close;
   noreply_ = what.noreply;
   verb_ = what.command;
-  if (with.state.verbosity.load(std::memory_order_relaxed) > 1) [[unlikely]] {
-    log_traffic('<', id_, input.substr(0, parsed.line_bytes));
-  }
-  if (with.state.observes(watch_rawcmds)) [[unlikely]] {
-    std::string_view line = input.substr(0, parsed.line_bytes);
-    line = line.substr(0, std::min(line.find_first_of("\r\n"), std::size_t{512}));
-    event_text text = event_text::plain("<");
-    with.state.watching.tell(watch_rawcmds, text.number("", id_).word(" ").word(line));
-  }
   if (parsed.status == parse_status::invalid) {
+    note_command(with, input.substr(0, parsed.line_bytes));
     reply(with, parsed.error);
     input.remove_prefix(parsed.line_bytes);
     swallow_bytes_ = parsed.block_bytes;
@@ -171,11 +163,13 @@ session::step session::run_command(const session_context& with, std::string_view
     return step::again;
   }
   if (is_retrieval(what.command)) {
+    note_command(with, input.substr(0, parsed.line_bytes));
     if (what.command >= verb::gat) expires_at_ = expiry_of(what.exptime, with.state.items.now());
     return run_retrieval(with, what.arguments, input, parsed.line_bytes);
   }
   if (is_store(what.command)) return run_store(with, what, input, parsed.line_bytes);
   if (what.command == verb::meta) return run_meta(with, what.arguments, input, parsed.line_bytes);
+  note_command(with, input.substr(0, parsed.line_bytes));
   return execute(with, what, input, parsed.line_bytes);
 }
 
@@ -196,9 +190,11 @@ session::step session::execute(const session_context& with, const request& what,
       break;
     case verb::touch: {
       const std::uint32_t expires_at = expiry_of(what.exptime, items.now());
-      const bool found = items.touch(what.key, expires_at) == cache_status::ok;
-      observe_fetch(with, what.key, found, 0);
-      reply(with, found ? "TOUCHED\r\n" : "NOT_FOUND\r\n");
+      const cache_status status = items.touch(what.key, expires_at);
+      observe_fetch(with, what.key, status != cache_status::not_found, 0);
+      reply(with, status == cache_status::ok          ? "TOUCHED\r\n"
+                  : status == cache_status::not_found ? "NOT_FOUND\r\n"
+                                                      : reply_out_of_memory);
       break;
     }
     case verb::flush_all:
@@ -259,6 +255,7 @@ session::step session::run_store(const session_context& with, const request& wha
   const bool whole = block.size() >= value_bytes + 2;
   if (value_bytes >= large_value_bytes_min) large_value_ = true;
   if (!whole && value_bytes < in_place_bytes_min) return step::needs_input;  // come again with the line and all of it
+  note_command(with, input.substr(0, line_bytes));
   store_options options;
   options.mode = mode_of(what.command);
   options.flags = what.flags;
@@ -276,13 +273,16 @@ session::step session::run_store(const session_context& with, const request& wha
     input.remove_prefix(line_bytes + value_bytes + 2);
     return step::again;
   }
-  return begin_value(with, what.key, value_bytes, options, {}, input, line_bytes);
+  store_options_ = options;
+  refuse_value(with, begin_value(with, what.key, value_bytes, options, {}));
+  input.remove_prefix(line_bytes);
+  return step::again;
 }
 
-// A large value is received in place. What commits it is `options`, or the request in `kept`, read again.
-session::step session::begin_value(const session_context& with, std::string_view key, std::size_t value_bytes,
-                                   const store_options& options, std::string_view kept, std::string_view& input,
-                                   std::size_t line_bytes) noexcept {
+// A large value is received in place. What commits it is store_options_, or the request in `kept`, read again. If it is
+// refused the caller says so, and what comes of it is swallowed.
+cache_status session::begin_value(const session_context& with, std::string_view key, std::size_t value_bytes,
+                                  const store_options& options, std::string_view kept) noexcept {
   cache_status status = cache_status::ok;
   incoming_ = with.state.items.reserve(key, value_bytes, options, status);
   if (incoming_ && !kept.empty()) {
@@ -290,20 +290,23 @@ session::step session::begin_value(const session_context& with, std::string_view
       kept_ = std::make_unique<std::string>(kept);
     } catch (const std::bad_alloc&) {
       incoming_.reset();
+      status = cache_status::no_memory;
     }
   }
-  input.remove_prefix(line_bytes);
-  if (!incoming_) {
-    observe_store(with, key, options, status, value_bytes);
-    reply(with, status == cache_status::too_large ? reply_too_large : reply_no_memory);
-    swallow_bytes_ = value_bytes + 2;
-    phase_ = phase::swallowing;
-    return step::again;
+  if (incoming_) {
+    value_received_ = 0;
+    phase_ = phase::value;
+    return cache_status::ok;
   }
-  if (kept.empty()) store_options_ = options;
-  value_received_ = 0;
-  phase_ = phase::value;
-  return step::again;
+  observe_store(with, key, options, status, value_bytes);
+  swallow_bytes_ = value_bytes + (binary_ ? 0 : 2);
+  phase_ = phase::swallowing;
+  return status;
+}
+
+void session::refuse_value(const session_context& with, cache_status status) noexcept {
+  if (status == cache_status::ok) return;
+  reply(with, status == cache_status::too_large ? reply_too_large : reply_no_memory);
 }
 
 session::step session::receive_value(const session_context& with, std::string_view& input) noexcept {
@@ -364,14 +367,14 @@ session::step session::run_retrieval(const session_context& with, std::string_vi
     std::string_view rest = keys;
     const std::string_view only = next_key(rest);
     if (rest.empty() && only.size() <= key_bytes_max) [[likely]] {
-      retrieve(with, {&only, 1});
-      reply(with, reply_end);
+      (void)retrieve(with, {&only, 1}, true);
       input.remove_prefix(line_bytes);
       return step::again;
     }
   }
   const response_buffer::mark before = with.out.position();
   std::size_t batch = keys_together_max;
+  std::string_view error;
   for (;;) {
     std::array<std::string_view, keys_together_max> some;
     std::size_t count = 0;
@@ -385,7 +388,10 @@ session::step session::run_retrieval(const session_context& with, std::string_vi
     if (count == 0) break;
     if (!refused) [[likely]] {
       const std::size_t pending = with.out.pending_bytes();
-      retrieve(with, {some.data(), count});
+      if (!retrieve(with, {some.data(), count}, false)) [[unlikely]] {
+        error = reply_out_of_memory;
+        break;
+      }
       if (!with.out.full()) [[likely]] {
         // Large values come few at a time, so that the output does not grow far above full.
         if (with.out.pending_bytes() - pending > response_buffer::full_bytes / 2) batch = 2;
@@ -399,23 +405,25 @@ session::step session::run_retrieval(const session_context& with, std::string_vi
         return step::output_full;
       }
     }
-    with.out.roll_back(before);
-    reply(with, reply_bad_format);
-    phase_ = phase::command;
-    input.remove_prefix(line_bytes);
-    return step::again;
+    error = reply_bad_format;
+    break;
   }
-  reply(with, reply_end);
+  if (!error.empty() && phase_ != phase::retrieving) with.out.roll_back(before);
+  reply(with, error.empty() ? reply_end : error);
   phase_ = phase::command;
   input.remove_prefix(line_bytes);
   return step::again;
 }
 
-void session::retrieve(const session_context& with, std::span<const std::string_view> keys) noexcept {
+// `whole`: this one key is the whole retrieval, so its end is answered as well. False: for an item that is there, what
+// was to be noted of it could not.
+bool session::retrieve(const session_context& with, std::span<const std::string_view> keys, bool whole) noexcept {
   const bool observed = with.state.observes(watch_fetchers | count_prefixes);
   if (observed && keys.size() > 1) [[unlikely]] {
-    for (const std::string_view& key : keys) retrieve(with, {&key, 1});
-    return;
+    for (const std::string_view& key : keys) {
+      if (!retrieve(with, {&key, 1}, false)) return false;
+    }
+    return true;
   }
   response_buffer& out = with.out;
   const bool with_cas = verb_ == verb::gets || verb_ == verb::gats;
@@ -427,31 +435,38 @@ void session::retrieve(const session_context& with, std::span<const std::string_
   options.pin_bytes_min = response_buffer::held_value_bytes_min;
   if (verb_ >= verb::gat) options.touch = expires_at_;
   // Under the shard's lock: the value is copied once, to where it is sent from, or held if it is large.
-  const auto answer = [&out, &pinned, &value_bytes, with_cas](const item_view& item) noexcept {
+  const auto answer = [&out, &pinned, &value_bytes, with_cas, whole](const item_view& item) noexcept {
+    constexpr std::string_view end = "\r\nEND\r\n";
     value_bytes = item.value.size();
     const std::size_t copied_bytes = pinned ? 0 : item.value.size();
-    char* to = out.room(item_line_bytes_max + copied_bytes + 2);
+    char* to = out.room(item_line_bytes_max + copied_bytes + end.size());
     if (to == nullptr) return;
     to = write_item_line(to, item, with_cas);
     if (pinned) {
       out.finish(to);
       out.append_held(std::move(pinned));
-      out.append("\r\n");
+      out.append(whole ? end : end.substr(0, 2));
       return;
     }
     std::memcpy(to, item.value.data(), item.value.size());
     to += item.value.size();
-    std::memcpy(to, "\r\n", 2);
-    out.finish(to + 2);
+    std::memcpy(to, end.data(), end.size());
+    out.finish(to + (whole ? end.size() : 2));
   };
   if (keys.size() == 1) {
     const cache_status status = with.state.items.get(keys.front(), answer, options);
     if (observed) [[unlikely]]
-      observe_fetch(with, keys.front(), status == cache_status::ok, value_bytes);
-  } else {
-    with.state.items.get_many(
-        keys, [&answer](std::size_t, const item_view& item) noexcept { answer(item); }, options);
+      observe_fetch(with, keys.front(), status != cache_status::not_found, value_bytes);
+    if (!whole) return status != cache_status::no_memory;
+    if (status != cache_status::ok) {
+      reply(with, status == cache_status::not_found ? reply_end : reply_out_of_memory);
+    } else if (with.state.verbosity.load(std::memory_order_relaxed) > 1) [[unlikely]] {
+      log_traffic('>', id_, reply_end);
+    }
+    return true;
   }
+  const auto one = [&answer](std::size_t, const item_view& item) noexcept { answer(item); };
+  return with.state.items.get_many(keys, one, options) == cache_status::ok;
 }
 
 void session::run_arithmetic(const session_context& with, const request& what) noexcept {
@@ -473,7 +488,7 @@ void session::run_arithmetic(const session_context& with, const request& what) n
       reply(with, reply_not_numeric);
       break;
     default:
-      reply(with, "SERVER_ERROR out of memory\r\n");
+      reply(with, reply_out_of_memory);
   }
 }
 
@@ -498,6 +513,15 @@ session::step session::shut_down(const session_context& with, std::string_view h
     reply(with, "CLIENT_ERROR invalid shutdown mode\r\n");
   }
   return step::again;
+}
+
+// A command that is carried out now, for the log and for those who watch.
+void session::tell_command(const session_context& with, std::string_view line) const noexcept {
+  if (with.state.verbosity.load(std::memory_order_relaxed) > 1) log_traffic('<', id_, line);
+  if (!with.state.observes(watch_rawcmds)) return;
+  line = line.substr(0, std::min(line.find_first_of("\r\n"), std::size_t{512}));
+  event_text text = event_text::plain("<");
+  with.state.watching.tell(watch_rawcmds, text.number("", id_).word(" ").word(line));
 }
 
 // Where the binary protocol is switched off its clients get an answer of its form, status "unknown command", and the

@@ -71,6 +71,8 @@ class kept_key {
   std::size_t count_ = 0;
 };
 
+struct meta_store;  // a store as a meta command wants it
+
 class session {
  public:
   // Blocks of at least this size that are not all at hand are received in place rather than buffered.
@@ -137,13 +139,13 @@ class session {
                std::size_t line_bytes) noexcept;
   step run_store(const session_context& with, const request& what, std::string_view& input,
                  std::size_t line_bytes) noexcept;
-  step begin_value(const session_context& with, std::string_view key, std::size_t value_bytes,
-                   const store_options& options, std::string_view kept, std::string_view& input,
-                   std::size_t line_bytes) noexcept;
+  [[nodiscard]] cache_status begin_value(const session_context& with, std::string_view key, std::size_t value_bytes,
+                                         const store_options& options, std::string_view kept) noexcept;
+  void refuse_value(const session_context& with, cache_status status) noexcept;
   step resume_retrieval(const session_context& with, std::string_view& input) noexcept;
   step run_retrieval(const session_context& with, std::string_view keys, std::string_view& input,
                      std::size_t line_bytes) noexcept;
-  void retrieve(const session_context& with, std::span<const std::string_view> keys) noexcept;
+  [[nodiscard]] bool retrieve(const session_context& with, std::span<const std::string_view> keys, bool whole) noexcept;
   step receive_value(const session_context& with, std::string_view& input) noexcept;
   step finish_value(const session_context& with, std::string_view& input) noexcept;
   step swallow(std::string_view& input) noexcept;
@@ -160,7 +162,7 @@ class session {
                 std::size_t line_bytes) noexcept;
   void finish_meta_value(const session_context& with, std::string_view line) noexcept;
   void meta_stored(const session_context& with, const meta_request& what, cache_status status,
-                   const stored_item& stored) noexcept;
+                   meta_store& wanted) noexcept;
   void meta_remove(const session_context& with, const meta_request& what) noexcept;
   void meta_arithmetic(const session_context& with, const meta_request& what) noexcept;
   void meta_debug(const session_context& with, const meta_request& what) noexcept;
@@ -200,6 +202,11 @@ class session {
                                std::string_view command) const noexcept;
   void stats_detail(const session_context& with, std::string_view arguments) noexcept;
 
+  void note_command(const session_context& with, std::string_view line) const noexcept {
+    if (with.state.verbosity.load(std::memory_order_relaxed) > 1 || with.state.observes(watch_rawcmds)) [[unlikely]]
+      tell_command(with, line);
+  }
+  void tell_command(const session_context& with, std::string_view line) const noexcept;
   void reply(const session_context& with, std::string_view text) noexcept;
   void reply_stored(const session_context& with, cache_status status, std::size_t value_bytes) noexcept;
 

@@ -21,25 +21,8 @@ constexpr std::size_t dump_line_bytes_max = 3 * key_bytes_max + 160;
 
 char* put(char* to, std::string_view text) noexcept { return std::copy(text.begin(), text.end(), to); }
 
-// As in a URI: what is no letter, digit or one of -._~ becomes %XX.
-char* put_escaped(char* to, std::string_view text) noexcept {
-  constexpr std::string_view digits = "0123456789ABCDEF";
-  for (const char c : text) {
-    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
-                       c == '.' || c == '_' || c == '~';
-    if (plain) {
-      *to++ = c;
-      continue;
-    }
-    *to++ = '%';
-    *to++ = digits[static_cast<unsigned char>(c) >> 4];
-    *to++ = digits[static_cast<unsigned char>(c) & 15];
-  }
-  return to;
-}
-
 char* put_metadump(char* to, const item_view& item, std::uint32_t now) noexcept {
-  to = put_escaped(put(to, "key="), item.key);
+  to = write_escaped(put(to, "key="), item.key);
   to = put(to, " exp=");
   to = item.expires_at == expires_never ? put(to, "-1") : write_decimal(to, item.expires_at);
   to = write_decimal(put(to, " la="), item.idle_known ? now - item.idle_s : 0);
@@ -87,7 +70,7 @@ session::step session::begin_walk(const session_context& with, walk::kind what, 
                                   std::size_t request_bytes) noexcept {
   walk_.reset(new (std::nothrow) walk);
   if (walk_ == nullptr) {
-    reply(with, "SERVER_ERROR out of memory\r\n");
+    reply(with, reply_out_of_memory);
     return step::close;
   }
   walk_->what = what;

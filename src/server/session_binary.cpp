@@ -251,25 +251,9 @@ session::step session::binary_set(const session_context& with, const binary_requ
     input.remove_prefix(frame_bytes);
     return step::again;
   }
-  cache_status status = cache_status::ok;
-  incoming_ = items.reserve(what.key, what.value_bytes, wanted.options, status);
-  if (incoming_) {
-    try {
-      kept_ = std::make_unique<std::string>(head);
-    } catch (const std::bad_alloc&) {
-      incoming_.reset();
-      status = cache_status::no_memory;
-    }
-  }
+  const cache_status status = begin_value(with, what.key, what.value_bytes, wanted.options, head);
+  if (status != cache_status::ok) binary_error(with, what, status_of(status, what.command));
   input.remove_prefix(head.size());
-  if (incoming_) {
-    value_received_ = 0;
-    phase_ = phase::value;
-  } else {
-    binary_error(with, what, status_of(status, what.command));
-    swallow_bytes_ = what.value_bytes;
-    phase_ = phase::swallowing;
-  }
   return step::again;
 }
 

@@ -110,7 +110,8 @@ store_mode mode_of(const meta_request& what) noexcept {
   }
 }
 
-// A store as the cache is asked for it.
+}  // namespace
+
 struct meta_store {
   store_options options;
   store_extras extras;
@@ -138,13 +139,16 @@ struct meta_store {
   meta_store& operator=(const meta_store&) = delete;
 };
 
-}  // namespace
-
 session::step session::run_meta(const session_context& with, std::string_view line, std::string_view& input,
                                 std::size_t line_bytes) noexcept {
-  with.counters.meta_commands.add();
   meta_request what;
   const meta_result parsed = parse_meta(line, what);
+  if (what.command == meta_verb::set && parsed.error.empty() && what.value_bytes < in_place_bytes_min &&
+      input.size() - line_bytes < std::size_t{what.value_bytes} + 2) {
+    return step::needs_input;  // come again with all of it
+  }
+  with.counters.meta_commands.add();
+  note_command(with, input.substr(0, line_bytes));
   if (!parsed.error.empty()) {
     reply(with, parsed.error);
     input.remove_prefix(line_bytes);
@@ -209,7 +213,7 @@ void session::meta_get(const session_context& with, const meta_request& what) no
   const cache_status status = items.get(what.key, answer, options);
   observe_fetch(with, what.key, status == cache_status::ok, value_bytes);
   if (status == cache_status::ok) return;
-  if (status == cache_status::no_memory) return reply(with, "SERVER_ERROR out of memory\r\n");
+  if (status == cache_status::no_memory) return reply(with, reply_out_of_memory);
   if (!what.quiet) meta_reply(with, "EN", what);
 }
 
@@ -228,7 +232,6 @@ session::step session::meta_set(const session_context& with, const meta_request&
   const std::string_view block = input.substr(line_bytes);
   const bool whole = block.size() >= std::size_t{what.value_bytes} + 2;
   if (what.value_bytes >= large_value_bytes_min) large_value_ = true;
-  if (!whole && what.value_bytes < in_place_bytes_min) return step::needs_input;  // come again with all of it
   meta_store wanted(what, items.now(), with.state.options.cas);
   if (whole) {
     input.remove_prefix(line_bytes + what.value_bytes + 2);
@@ -237,26 +240,26 @@ session::step session::meta_set(const session_context& with, const meta_request&
       return step::again;
     }
     const cache_status status = items.store(what.key, block.substr(0, what.value_bytes), wanted.options);
-    observe_store(with, what.key, wanted.options, status, what.value_bytes);
-    if (wanted.options.extras == nullptr) wanted.stored.value_bytes = what.value_bytes;
-    meta_stored(with, what, status, wanted.stored);
+    meta_stored(with, what, status, wanted);
     return step::again;
   }
-  return begin_value(with, what.key, what.value_bytes, wanted.options, line, input, line_bytes);
+  refuse_value(with, begin_value(with, what.key, what.value_bytes, wanted.options, line));
+  input.remove_prefix(line_bytes);
+  return step::again;
 }
 
 void session::finish_meta_value(const session_context& with, std::string_view line) noexcept {
   meta_request what;
   (void)parse_meta(line, what);  // which it was once already
   meta_store wanted(what, with.state.items.now(), with.state.options.cas);
-  const cache_status status = with.state.items.commit(std::move(incoming_), wanted.options);
-  observe_store(with, what.key, wanted.options, status, what.value_bytes);
-  if (wanted.options.extras == nullptr) wanted.stored.value_bytes = what.value_bytes;
-  meta_stored(with, what, status, wanted.stored);
+  meta_stored(with, what, with.state.items.commit(std::move(incoming_), wanted.options), wanted);
 }
 
 void session::meta_stored(const session_context& with, const meta_request& what, cache_status status,
-                          const stored_item& stored) noexcept {
+                          meta_store& wanted) noexcept {
+  observe_store(with, what.key, wanted.options, status, what.value_bytes);
+  stored_item& stored = wanted.stored;
+  if (wanted.options.extras == nullptr) stored.value_bytes = what.value_bytes;
   std::string_view code = "HD";
   switch (status) {
     case cache_status::ok:
@@ -318,7 +321,7 @@ void session::meta_remove(const session_context& with, const meta_request& what)
     case cache_status::not_found:
       return meta_reply(with, "NF", what);
     default:
-      return reply(with, "SERVER_ERROR out of memory\r\n");
+      return reply(with, reply_out_of_memory);
   }
 }
 
@@ -348,7 +351,7 @@ void session::meta_arithmetic(const session_context& with, const meta_request& w
     case cache_status::not_numeric:
       return reply(with, reply_not_numeric);
     default:
-      return reply(with, "SERVER_ERROR out of memory\r\n");
+      return reply(with, reply_out_of_memory);
   }
   if (what.quiet) return;
   char digits[decimal_bytes_max];
@@ -381,7 +384,7 @@ void session::meta_debug(const session_context& with, const meta_request& what) 
   cache& items = with.state.items;
   const std::uint32_t now = items.now();
   meta_read meta;
-  meta.use = false;
+  meta.unnoticed = true;
   read_options options;
   options.meta = &meta;
   const auto answer = [&](const item_view& item) noexcept {
@@ -398,7 +401,8 @@ void session::meta_debug(const session_context& with, const meta_request& what) 
     to = write_decimal(write_text(to, " cls=1 size="), item.key.size() + item.value.size());
     with.out.finish(write_text(to, "\r\n"));
   };
-  if (items.get(what.key, answer, options) != cache_status::ok) reply(with, "EN\r\n");
+  const cache_status status = items.get(what.key, answer, options);
+  if (status != cache_status::ok) reply(with, status == cache_status::not_found ? "EN\r\n" : reply_out_of_memory);
 }
 
 }  // namespace scoot::server

@@ -88,7 +88,7 @@ cache_status session::remove_observed(const session_context& with, std::string_v
   server_state& state = with.state;
   std::size_t bytes = 0;
   meta_read unnoticed;
-  unnoticed.use = false;
+  unnoticed.unnoticed = true;
   read_options look;
   look.meta = &unnoticed;
   if (state.observes(watch_deletions)) {
@@ -119,7 +119,7 @@ void session::stats_detail(const session_context& with, std::string_view argumen
   try {
     reply(with, with.state.prefixes.dump());
   } catch (const std::bad_alloc&) {
-    reply(with, "SERVER_ERROR out of memory\r\n");
+    reply(with, reply_out_of_memory);
   }
 }
 

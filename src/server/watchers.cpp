@@ -15,6 +15,8 @@
 #include <new>
 #include <system_error>
 
+#include "server/protocol.hpp"
+
 namespace scoot::server {
 namespace {
 
@@ -53,16 +55,9 @@ event_text& event_text::number(std::string_view name, std::int64_t value) noexce
 }
 
 event_text& event_text::key(std::string_view key) noexcept {
-  constexpr std::string_view digits = "0123456789ABCDEF";
-  word(" key=");
-  for (const char c : key) {
-    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
-                       c == '.' || c == '_' || c == '~';
-    const auto byte = static_cast<unsigned char>(c);
-    const char escaped[3] = {'%', digits[byte >> 4], digits[byte & 15]};
-    word(plain ? std::string_view(&c, 1) : std::string_view(escaped, 3));
-  }
-  return *this;
+  char escaped[3 * key_bytes_max];
+  const char* const end = write_escaped(escaped, key.substr(0, key_bytes_max));
+  return word(" key=").word({escaped, static_cast<std::size_t>(end - escaped)});
 }
 
 watchers::watcher::~watcher() {

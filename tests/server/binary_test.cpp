@@ -123,6 +123,26 @@ TEST(binary_session, stores_and_gets) {
              hear({0, "", big(0, 4), "035", 4}));
 }
 
+TEST(binary_session, what_a_full_cache_has_is_answered_with_a_unique) {
+  session_world world(std::size_t{2} << 20, std::size_t{1} << 20, false);
+  int stored = 0;
+  while (world.items->store("key" + std::to_string(stored), "17") == cache_status::ok) ++stored;
+  for (int i = 0; i < stored; ++i) (void)world.items->touch("key" + std::to_string(i), world.second + 100);
+  dialogue client(world);
+  const std::string key = "key" + std::to_string(stored - 1);
+  const std::string got = client.say(ask({0, key}));
+  ASSERT_EQ(got.size(), 24u + 4 + 2);
+  std::uint64_t unique = 0;
+  for (std::size_t i = 16; i < 24; ++i) unique = unique << 8 | static_cast<unsigned char>(got[i]);
+  EXPECT_EQ(got, hear({0, "", big(0, 4), "17", unique}));
+  EXPECT_NE(unique, 0u);
+  const std::string sum = client.say(ask({5, key, sum_extras(1, 0, 0)}));
+  EXPECT_EQ(sum.substr(24), big(18, 8));
+  EXPECT_EQ(client.say(ask({0x1c, key, big(50, 4)})).substr(6, 2), big(0x82, 2)) << "no memory to note the expiry";
+  EXPECT_EQ(client.say(ask({4, key, "", "", unique})).substr(6, 2), big(2, 2)) << "it is another number";
+  EXPECT_EQ(client.say(ask({4, key})).substr(6, 2), big(0, 2));
+}
+
 TEST(binary_session, quiet_commands_answer_only_what_goes_wrong) {
   expect(ask({0x11, "k", set_extras(), "1"}) + ask({0x12, "k", set_extras(), "2"}) +
              ask({0x13, "k", set_extras(), "3"}) + ask({0x19, "k", "", "4"}) + ask({0x1a, "k", "", "2"}) +

@@ -251,6 +251,62 @@ TEST(session, refuses_to_store_when_full_and_told_not_to_evict) {
   EXPECT_EQ(client.say("get key0\r\n"), "VALUE key0 0 100000\r\n" + value + "\r\nEND\r\n");
 }
 
+// Full, and with nothing left for what items that are there might get.
+struct full_world : session_world {
+  full_world() : session_world(std::size_t{2} << 20, std::size_t{1} << 20, false) {
+    const std::string value(20, 'v');
+    while (items->store("key" + std::to_string(stored), value) == cache_status::ok) ++stored;
+    for (int i = 0; i < stored; ++i) (void)items->touch("key" + std::to_string(i), second + 100);
+    EXPECT_EQ(items->touch(last(), second + 100), cache_status::no_memory) << "not full";
+  }
+  [[nodiscard]] std::string last() const { return "key" + std::to_string(stored - 1); }
+  int stored = 0;
+};
+
+TEST(session, what_is_there_is_no_miss_when_memory_is_full_and_nothing_is_evicted) {
+  full_world world;
+  dialogue client(world);
+  const std::string key = world.last(), value = " 20\r\n" + std::string(20, 'v') + "\r\n";
+  const std::string refused = "SERVER_ERROR out of memory\r\n";
+  EXPECT_EQ(client.say("get " + key + "\r\n"), "VALUE " + key + " 0" + value + "END\r\n");
+  const std::string gets = client.say("gets " + key + "\r\n");
+  EXPECT_EQ(gets.size(), ("VALUE " + key + " 0 20 4503599627370496\r\n\r\nEND\r\n").size() + 20) << gets;
+  EXPECT_EQ(client.say("touch " + key + " 50\r\ntouch none 50\r\n"), refused + "NOT_FOUND\r\n");
+  EXPECT_EQ(client.say("gat 50 " + key + "\r\ngat 50 none\r\n"), refused + "END\r\n");
+  EXPECT_EQ(client.say("gat 50 key0 " + key + " key1\r\nmn\r\n"), refused + "MN\r\n");
+  EXPECT_EQ(client.say("mg " + key + " s l v\r\n"), "VA 20 s20 l0\r\n" + value.substr(5));
+  EXPECT_EQ(client.say("mg " + key + " c\r\n"), "HD c" + gets.substr(key.size() + 12, 16) + "\r\n");
+  EXPECT_EQ(client.say("mg " + key + " T50\r\nmg none T50\r\nmg none N50 v\r\n"), refused + "EN\r\n" + refused);
+  EXPECT_EQ(client.say("me " + key + "\r\n").substr(0, 3 + key.size()), "ME " + key);
+  EXPECT_EQ(client.say("md " + key + " I\r\nmd none I\r\n"), refused + "NF\r\n");
+  EXPECT_EQ(client.say("md " + key + " C1\r\nmd " + key + "\r\n"), "EX\r\nHD\r\n");
+}
+
+TEST(session, a_store_in_pieces_is_one_command) {
+  for (const std::string said : {"ms a 5\r\nabcde\r\n", "set a 0 0 5\r\nabcde\r\n"}) {
+    session_world world;
+    dialogue client(world);
+    world.state.observed.fetch_or(watch_rawcmds);
+    for (const char byte : said) (void)client.say({&byte, 1});
+    EXPECT_EQ(world.state.watching.counted().told, 1u) << said;
+    EXPECT_EQ(world.state.totals().meta_commands, said[1] == 's' ? 1u : 0u);
+    EXPECT_EQ(client.say("get a\r\n"), "VALUE a 0 5\r\nabcde\r\nEND\r\n");
+    EXPECT_EQ(world.state.watching.counted().told, 2u) << said;
+  }
+}
+
+TEST(session, a_look_at_an_item_is_no_retrieval) {
+  session_world world;
+  dialogue client(world);
+  (void)client.say("set a 0 0 1\r\nx\r\n");
+  world.state.observed.fetch_or(watch_deletions);
+  EXPECT_EQ(client.say("me a\r\nme none\r\nmd none\r\ndelete a\r\n").substr(0, 5), "ME a ");
+  const cache_stats counted = world.items->stats();
+  EXPECT_EQ(counted.gets, 0u);
+  EXPECT_EQ(counted.get_hits, 0u);
+  EXPECT_EQ(counted.deletes, 2u);
+}
+
 std::string stat(const std::string& answer, const std::string& name) {
   const std::string head = "STAT " + name + " ";
   const std::size_t at = answer.find(head);
