@@ -53,6 +53,7 @@ struct kind_options {
   std::size_t alignment = 8;  // of every block: a power of two up to 4096
   mover move = nullptr;       // null: blocks of this kind are never moved
   void* context = nullptr;    // handed to the mover
+  bool shared = false;        // true: add_kind may answer a shared kind with equal options that there is already
 };
 
 // A kind of block, registered with one heap and valid for that heap only.
@@ -174,9 +175,15 @@ class SCOOT_EXPORT heap {
   static void operator delete(heap* self, std::destroying_delete_t) noexcept;
 
   // Registers a kind. An empty kind (false) if the alignment is no power of two or above 4096, kinds_max is reached,
-  // or the budget has no room for some 4 KiB after moving as much as an allocation may, but 64 KiB at least. Kinds live
-  // as long as the heap. Invalidates: addresses of unpinned blocks of this heap, if the budget is full.
+  // or the budget has no room for some 4 KiB (2 KiB where pointers have 32 bits) after moving as much as an allocation
+  // may, but 64 KiB at least. Kinds live as long as the heap, or until remove_kind.
+  // Invalidates: addresses of unpinned blocks of this heap, if the budget is full.
   [[nodiscard]] kind add_kind(const kind_options& options) noexcept;
+
+  // Takes a kind off the heap and gives its memory back; another may get its index. A shared kind goes when it was
+  // removed as often as it was added. False, and nothing happens, if it has to go and there are blocks of it. An empty
+  // kind is ignored. Moves nothing.
+  bool remove_kind(kind k) noexcept;
 
   // A block of at least `size` bytes (0 counts as 1), aligned as the kind asks, contents undefined. Null if the budget
   // has no room, after as much compaction as one operation may do: the caller may then free blocks, or compact, and try
@@ -184,12 +191,25 @@ class SCOOT_EXPORT heap {
   // `size` bytes of them).
   [[nodiscard]] void* allocate(kind k, std::size_t size) noexcept;
 
+  // allocate, and its first `size` bytes are zero.
+  [[nodiscard]] void* allocate_zeroed(kind k, std::size_t size) noexcept;
+
+  // A block of at least `size` bytes with what this one of the same kind holds, as far as it fits: itself if it has the
+  // room and no more than twice of it, else another, and this one is freed. No mover is told: update pointers to it by
+  // the answer. Null if there is no room, or the block would have to move and is pinned: then it stays as it is. One
+  // that is larger than it need be stays, too, if it is pinned or there is no room for another. Null as block:
+  // allocate. Invalidates: the block, and addresses of unpinned blocks of this heap as allocate does.
+  [[nodiscard]] void* reallocate(kind k, void* block, std::size_t size) noexcept;
+
   // Gives a block back. Null is ignored. A pinned block must be unpinned first. Moves nothing.
   void free(void* block) noexcept;
 
   // Bytes the block holds, at least what was asked for; 0 for null. It never shrinks; compact() may make it up to an
   // eighth larger.
   [[nodiscard]] std::size_t usable_size(const void* block) const noexcept;
+
+  // The kind of a block; empty for null.
+  [[nodiscard]] kind kind_of(const void* block) const noexcept;
 
   // The live block of this heap that an address lies in, its beginning or any other byte; null if there is none. Cost:
   // two comparisons for an address outside of the pool's pages, else a look at the heap's list of shelves.

@@ -16,8 +16,8 @@
 // containers, in blocks that move themselves; their own move constructor keeps both ends true.
 //
 // What can be moved is said by the concept `relocatable`; a mover is generated for it. Types that can be moved as bytes
-// share one kind for each alignment; any other T has a kind of its own. A kind costs about 3 KiB, and a heap has room
-// for heap::kinds_max; make answers empty when there is no room for another.
+// share one kind for each alignment; any other T has a kind of its own. A kind costs some 4 KiB, and a heap has room
+// for heap::kinds_max; make answers empty when there is no room for another. Kinds go with their typed_heap.
 //
 // Addresses: what get(), * and -> answer is valid until the next call that may move blocks of that heap, whatever the
 // type: make, make_array and make_with_tail; handle_table::make and insert; what makes a container grow or shrink its

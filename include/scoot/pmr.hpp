@@ -26,7 +26,8 @@ namespace scoot {
 // See the top of this file.
 class SCOOT_EXPORT fixed_resource final : public std::pmr::memory_resource {
  public:
-  // Registers up to 10 kinds with the heap, one for each alignment, when it first needs them.
+  // Registers up to 10 kinds with the heap, one for each alignment, when it first needs them. All resources of a heap
+  // share them; they go with the last one.
   explicit fixed_resource(heap& blocks) noexcept;
   fixed_resource(const fixed_resource&) = delete;
   fixed_resource& operator=(const fixed_resource&) = delete;

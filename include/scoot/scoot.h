@@ -96,7 +96,8 @@ typedef struct scoot_kind_options {
   size_t reserved[4]; /* zero */
 } scoot_kind_options;
 
-/* A kind of block, registered with one heap and valid for that heap only. Never made by hand. */
+/* A kind of block, registered with one heap and valid for that heap only. Never made by hand, but of an index below
+ * scoot_kind_count to ask for statistics. */
 typedef struct scoot_kind {
   uint8_t index;
 } scoot_kind;
@@ -122,15 +123,29 @@ SCOOT_EXPORT scoot_heap* scoot_heap_create(scoot_pool* pool, const scoot_heap_op
 /* Frees every block, without calling a mover. NULL is ignored. */
 SCOOT_EXPORT void scoot_heap_destroy(scoot_heap* heap);
 
-/* Registers a kind, which lives as long as the heap. Invalid (see scoot_kind_valid) if the alignment is no power of two
- * or above 4096, 250 kinds are registered, or there is no memory. options may be NULL: alignment 8, never moved.
- * Invalidates: addresses of unpinned blocks of this heap, if the budget is full. */
+/* Registers a kind, which lives as long as the heap, or until scoot_heap_remove_kind. Invalid (see scoot_kind_valid) if
+ * the alignment is no power of two or above 4096, 250 kinds are registered, or there is no memory. options may be NULL:
+ * alignment 8, never moved. Invalidates: addresses of unpinned blocks of this heap, if the budget is full. */
 SCOOT_EXPORT scoot_kind scoot_heap_add_kind(scoot_heap* heap, const scoot_kind_options* options);
+
+/* Takes a kind off the heap and gives its memory back; another may get its index. False, and nothing happens, if there
+ * are blocks of it. An invalid kind is ignored. */
+SCOOT_EXPORT bool scoot_heap_remove_kind(scoot_heap* heap, scoot_kind kind);
 
 /* A block of at least `size` bytes (0 counts as 1), aligned as the kind asks, contents undefined. NULL if the budget
  * has no room, after as much compaction as one operation may do: free blocks, or compact, and try again.
  * Invalidates: addresses of unpinned blocks of this heap (never more than move_bytes_max plus `size` bytes of them). */
 SCOOT_EXPORT void* scoot_allocate(scoot_heap* heap, scoot_kind kind, size_t size);
+
+/* scoot_allocate, and its first `size` bytes are zero. */
+SCOOT_EXPORT void* scoot_allocate_zeroed(scoot_heap* heap, scoot_kind kind, size_t size);
+
+/* A block of at least `size` bytes with what this one of the same kind holds, as far as it fits: itself if it has the
+ * room and no more than twice of it, else another, and this one is freed. No mover is told: update pointers to it by
+ * the answer. NULL if there is no room, or the block would have to move and is pinned: then it stays as it is. One that
+ * is larger than it need be stays, too, if it is pinned or there is no room for another. A null block: scoot_allocate.
+ * Invalidates: the block, and addresses of unpinned blocks of this heap as scoot_allocate does. */
+SCOOT_EXPORT void* scoot_reallocate(scoot_heap* heap, scoot_kind kind, void* block, size_t size);
 
 /* Gives a block back. A null block is ignored. A pinned block must be unpinned first. Moves nothing. */
 SCOOT_EXPORT void scoot_free(scoot_heap* heap, void* block);
@@ -138,6 +153,12 @@ SCOOT_EXPORT void scoot_free(scoot_heap* heap, void* block);
 /* Bytes the block holds, at least what was asked for; 0 for NULL. It never shrinks; scoot_compact may make it up to an
  * eighth larger. */
 SCOOT_EXPORT size_t scoot_usable_size(const scoot_heap* heap, const void* block);
+
+/* The kind of a block; invalid for NULL. */
+SCOOT_EXPORT scoot_kind scoot_kind_of(const scoot_heap* heap, const void* block);
+
+/* The live block of this heap that an address lies in, its beginning or any other byte; NULL if there is none. */
+SCOOT_EXPORT void* scoot_block_of(const scoot_heap* heap, const void* address);
 
 /* Pins: while a block has one it keeps its address. Pins count; each pin needs its unpin. False if block is NULL, or
  * there is no memory to note it, and then it is not pinned. scoot_unpin ignores NULL. */
@@ -164,7 +185,8 @@ typedef enum scoot_stop_reason {
   SCOOT_EFFORT_SPENT = 1,    /* call again to go on */
   SCOOT_NOTHING_TO_GAIN = 2, /* there was nothing to do from the start */
   SCOOT_PINNED = 3,          /* what is left is held by pinned blocks, or blocks of kinds without a mover */
-  SCOOT_REFUSED = 4          /* what is left is held by blocks whose mover answered SCOOT_KEEP */
+  SCOOT_REFUSED = 4,         /* what is left is held by blocks whose mover answered SCOOT_KEEP */
+  SCOOT_BAD_OPTIONS = 5      /* nothing was done: `reserved` was not zero in what it was to do */
 } scoot_stop_reason;
 
 /* What a compaction did. */
@@ -220,6 +242,15 @@ typedef struct scoot_released {
  * Invalidates: addresses of unpinned blocks of this heap. */
 SCOOT_EXPORT scoot_released scoot_release(scoot_heap* heap, size_t bytes, const scoot_release_options* options);
 
+/* Is shown a block of so many usable bytes that is about to be freed. Must not use the heap, but to ask it questions.
+ */
+typedef void (*scoot_block_taker)(void* context, const void* block, size_t size);
+
+/* Shows the blocks of a kind to `take` one after the other, and frees each; what they were in goes back to the OS on
+ * the way. For an owner who takes what he has elsewhere, and has no room for it twice. Pinned blocks stay. Moves
+ * nothing. Returns how many were shown. */
+SCOOT_EXPORT size_t scoot_hand_over(scoot_heap* heap, scoot_kind kind, scoot_block_taker take, void* context);
+
 /* What scoot_compact would gain and cost now: an estimate from counters, which calls no mover. */
 SCOOT_EXPORT scoot_forecast scoot_estimate(const scoot_heap* heap);
 
@@ -253,6 +284,20 @@ typedef struct scoot_stats {
 
 SCOOT_EXPORT scoot_stats scoot_heap_stats(const scoot_heap* heap); /* what it holds and did */
 
+/* scoot_stats.held_bytes alone, at once. */
+SCOOT_EXPORT size_t scoot_heap_held_bytes(const scoot_heap* heap);
+
+#define SCOOT_PAUSE_CLASSES 18
+
+/* The times that allocate and compact spent where they moved blocks, ever. */
+typedef struct scoot_pauses {
+  uint64_t counts[SCOOT_PAUSE_CLASSES]; /* of up to 1000 << i ns each; the last one beyond */
+  uint64_t total_ns;                    /* of all of them */
+  uint64_t reserved[5];
+} scoot_pauses;
+
+SCOOT_EXPORT scoot_pauses scoot_heap_pauses(const scoot_heap* heap); /* how long blocks were being moved */
+
 /* ---- diagnosis ------------------------------------------------------------------------------------------------- */
 /* See diagnosis.hpp. Nothing here moves or allocates; each question walks over what it is about. */
 
@@ -268,9 +313,24 @@ typedef enum scoot_place {
   SCOOT_OTHER_HEAP = 7 /* a page of another heap of the pool */
 } scoot_place;
 
-/* Says of any address what it is, in words: up to room bytes of text with its end, and in checked builds where the
- * block that was there went. text may be NULL if room is 0. */
-SCOOT_EXPORT scoot_place scoot_explain(const scoot_heap* heap, const void* address, char* text, size_t room);
+/* What an address is. */
+typedef struct scoot_explanation {
+  scoot_place what;
+  const void* block;      /* live, hole, parked: where that begins; else NULL */
+  size_t bytes;           /* of it: the usable size of a live block */
+  size_t offset;          /* of the address from there */
+  scoot_kind kind;        /* of the block or shelf; invalid if there is none */
+  uint32_t pins;          /* of a live block */
+  const char* pin_holder; /* who has had it pinned longest; never NULL */
+  uint32_t compaction;    /* in which a block at this address last moved away; 0: none remembered */
+  const void* moved_to;   /* where the address then was; NULL if the mover dropped the block */
+  const void* now_at;     /* where it is after all later moves that are remembered */
+  size_t reserved[6];
+  char text[320]; /* all this in words */
+} scoot_explanation;
+
+/* Says of any address what it is. Where blocks went is remembered in checked builds only. */
+SCOOT_EXPORT scoot_explanation scoot_explain(const scoot_heap* heap, const void* address);
 
 /* What the blocks of one kind hold and did. */
 typedef struct scoot_kind_usage {
@@ -285,11 +345,17 @@ typedef struct scoot_kind_usage {
   uint64_t bytes_moved;
   uint64_t blocks_dropped;
   uint64_t blocks_kept; /* times its mover answered SCOOT_KEEP */
+  const char* name;     /* never NULL */
+  size_t alignment;
+  bool movable; /* has a mover */
   uint64_t reserved[8];
 } scoot_kind_usage;
 
-/* Zeros for a kind that is not of this heap. */
+/* Zeros, and no name, for a kind that is not of this heap. */
 SCOOT_EXPORT scoot_kind_usage scoot_kind_stats(const scoot_heap* heap, scoot_kind kind);
+
+/* The kinds of a heap have indices from 0 up to here; there may be gaps where kinds were removed. */
+SCOOT_EXPORT size_t scoot_kind_count(const scoot_heap* heap);
 
 /* A pinned block. */
 typedef struct scoot_pin_info {
@@ -303,9 +369,78 @@ typedef struct scoot_pin_info {
   size_t reserved[4];
 } scoot_pin_info;
 
-/* Writes those pinned blocks that strand most, the worst first, up to room of them and no more
- * than 64. Returns how many there are. */
+/* Writes those pinned blocks that strand most, the worst first, up to room of them. Returns how many there are. */
 SCOOT_EXPORT size_t scoot_list_pins(const scoot_heap* heap, scoot_pin_info* pins, size_t room);
+
+/* What one holder, compared as text, has pinned, or where there are several, has had pinned longest. */
+typedef struct scoot_pin_holder {
+  const char* holder;
+  size_t blocks;
+  size_t bytes;
+  uint64_t age_ns_max;
+  size_t stranded_bytes;
+  size_t reserved[3];
+} scoot_pin_holder;
+
+/* Writes a line for each holder, the worst first. Returns the lines written; if there are more holders than room, the
+ * last line sums up the rest under the name "...". */
+SCOOT_EXPORT size_t scoot_list_pin_holders(const scoot_heap* heap, scoot_pin_holder* lines, size_t room);
+
+/* What a page is in use for. */
+typedef enum scoot_page_content {
+  SCOOT_PAGE_UNUSED = 0,  /* nobody's, and nothing of it is resident */
+  SCOOT_PAGE_IDLE = 1,    /* nobody's, but some of it is resident still */
+  SCOOT_PAGE_USED = 2,    /* some heap's, which knows more */
+  SCOOT_PAGE_SHELF = 3,   /* slots of one size */
+  SCOOT_PAGE_LARGE = 4,   /* blocks of the large space */
+  SCOOT_PAGE_RUN = 5,     /* the first page of a block of its own */
+  SCOOT_PAGE_RUN_BODY = 6 /* another one of such a block */
+} scoot_page_content;
+
+/* A page as its heap knows it. Parked slots count as live. */
+typedef struct scoot_page_view {
+  size_t number;   /* of all pages of the pool, by address */
+  uint64_t cursor; /* from which scoot_visit_pages begins with this page, while the heap is as it is */
+  const void* address;
+  scoot_page_content content;
+  scoot_kind kind;   /* of its blocks; of the large space, the kind that has most bytes */
+  bool mixed;        /* there are blocks of other kinds */
+  size_t slot_bytes; /* shelf: of a slot; run: of the block */
+  size_t slots;      /* shelf: in use, or holes */
+  size_t holes;      /* shelf: of them */
+  size_t withdrawn;  /* shelf: of them, holes whose memory was given back from between blocks that stay */
+  size_t blocks;     /* live ones that begin in it */
+  size_t live_bytes;
+  uint32_t resident_begin; /* offsets of what is resident */
+  uint32_t resident_end;
+  uint32_t missing_bytes; /* of that range, given back */
+  uint32_t pins;          /* pinned blocks that begin in it */
+  uint16_t arrivals;      /* blocks that were moved to this page, ever; wraps */
+  uint16_t departures;    /* and away from it */
+  char fill[33];          /* if asked for: how full each 1/32 of it is, see docs/snapshot.md */
+  size_t reserved[4];
+} scoot_page_view;
+
+/* How to visit pages. */
+typedef struct scoot_page_visit {
+  size_t pages_max;   /* at a time; 0: 256 */
+  bool draw;          /* fill in `fill`: costs a walk over the holes of the page */
+  size_t reserved[2]; /* zero */
+} scoot_page_visit;
+
+/* Is told of a page. Must not use the heap, but to ask it questions. */
+typedef void (*scoot_page_visitor)(void* context, const scoot_page_view* page);
+
+/* Visits pages of the heap, a few at a time: from a cursor on that is 0 at first, and returns the cursor to go on from,
+ * 0 at the end, or if how->reserved is not zero. how may be NULL. What the heap does between calls may make a page be
+ * missed, or seen twice. */
+SCOOT_EXPORT uint64_t scoot_visit_pages(const scoot_heap* heap, uint64_t cursor, const scoot_page_visit* how,
+                                        scoot_page_visitor visit, void* context);
+
+/* Tells of the pages of a pool from number `first` on, as many as there is room for, whether they are
+ * SCOOT_PAGE_UNUSED, _IDLE or _USED. Returns how many were told of: fewer than there is room for at the end. From any
+ * thread. */
+SCOOT_EXPORT size_t scoot_list_page_use(const scoot_pool* pool, size_t first, uint8_t* contents, size_t room);
 
 /* Is told of a live block and its usable bytes. Must not use the heap, but to ask it questions. */
 typedef void (*scoot_block_visitor)(void* context, void* block, size_t bytes);
@@ -319,8 +454,17 @@ SCOOT_EXPORT void scoot_heap_verify(const scoot_heap* heap);
 /* Takes the next bytes of a snapshot. False: no more is wanted. Must not use the heap. */
 typedef bool (*scoot_sink)(void* context, const char* bytes, size_t size);
 
-/* Writes the heap as a JSON object, for tools to draw (docs/snapshot.md). False if the sink asked to stop. */
-SCOOT_EXPORT bool scoot_write_snapshot(const scoot_heap* heap, scoot_sink sink, void* context);
+/* Limits of a snapshot. */
+typedef struct scoot_snapshot_options {
+  size_t pages_max;   /* described one by one, the rest is counted; 0: 65536 */
+  size_t pins_max;    /* up to 256: those that strand most; 0: 256 */
+  size_t reserved[2]; /* zero */
+} scoot_snapshot_options;
+
+/* Writes the heap as a JSON object, for tools to draw (docs/snapshot.md). options may be NULL. False if the sink asked
+ * to stop, or options->reserved is not zero. */
+SCOOT_EXPORT bool scoot_write_snapshot(const scoot_heap* heap, scoot_sink sink, void* context,
+                                       const scoot_snapshot_options* options);
 
 /* ---- purgeable memory ------------------------------------------------------------------------------------------ */
 /* purgeable.hpp in C: read there what it is, when content is lost and who may call what. All from any thread. */

@@ -25,7 +25,7 @@ shelf* heap_impl::new_shelf(std::uint8_t kind_index, std::size_t slot) noexcept 
   s->slot = static_cast<std::uint32_t>(slot);
   s->kind = kind_index;
   s->size_class = static_cast<std::uint16_t>(size_class_of(slot));
-  s->movable = kinds_[kind_index]->options.move != nullptr;
+  s->movable = kind_infos_[kind_index].options.move != nullptr;
   s->page_bytes = static_cast<std::uint32_t>(page_bytes_);
   s->os_page_shift = static_cast<std::uint8_t>(base::log2_floor(os_page_));
   s->reciprocal = ((std::uint64_t{1} << 40) + slot - 1) / slot;
@@ -36,11 +36,11 @@ shelf* heap_impl::new_shelf(std::uint8_t kind_index, std::size_t slot) noexcept 
 
 shelf* heap_impl::shelf_for(kind_entry& entry, std::uint8_t kind_index, std::size_t size) noexcept {
   const std::size_t size_class = size_class_of(size);
-  if (entry.by_class[size_class] != nullptr) return entry.by_class[size_class];
-  const std::size_t slot = slot_size_of(size_class, entry.options.alignment, page_bytes_);
-  shelf*& proper = entry.by_class[size_class_of(slot)];
+  if (entry.of_class(size_class) != nullptr) return entry.of_class(size_class);
+  const std::size_t slot = slot_size_of(size_class, kind_infos_[kind_index].options.alignment, page_bytes_);
+  shelf*& proper = entry.of_class(size_class_of(slot));
   if (proper == nullptr) proper = new_shelf(kind_index, slot);
-  entry.by_class[size_class] = proper;
+  entry.of_class(size_class) = proper;
   return proper;
 }
 
@@ -118,7 +118,7 @@ T* moved_denser(page_pool_impl& pool, T* memory, std::size_t bytes) noexcept {
 
 void heap_impl::pack_metadata_of(shelf*& each) noexcept {
   if (shelf* to = moved_denser(pool_, each, sizeof(shelf))) {
-    for (shelf*& serving : kinds_[to->kind]->by_class) serving = serving == each ? to : serving;
+    for (shelf*& serving : kinds_[to->kind]->serving) serving = serving == each ? to : serving;
     if (victim_ == each) victim_ = to;
     each = to;
     for (std::uint32_t i = 0; i < to->page_count; ++i) {

@@ -25,6 +25,7 @@ struct c_mover {
   scoot_mover move;
   void* context;
   c_mover* next;
+  scoot::kind of;
 };
 
 }  // namespace
@@ -171,24 +172,49 @@ scoot_kind scoot_heap_add_kind(scoot_heap* heap, const scoot_kind_options* optio
     if (options->name != nullptr) wanted.name = options->name;
     if (options->alignment != 0) wanted.alignment = options->alignment;
     if (options->move != nullptr) {
-      mover.reset(new (std::nothrow) c_mover{options->move, options->context, heap->movers});
+      mover.reset(new (std::nothrow) c_mover{options->move, options->context, heap->movers, {}});
       if (mover == nullptr) return invalid;
       wanted.move = call_c_mover;
       wanted.context = mover.get();
     }
   }
   const scoot::kind added = heap->heap->add_kind(wanted);
-  if (added && mover != nullptr) heap->movers = mover.release();
+  if (added && mover != nullptr) {
+    mover->of = added;
+    heap->movers = mover.release();
+  }
   return scoot_kind{added.index};
+}
+
+bool scoot_heap_remove_kind(scoot_heap* heap, scoot_kind kind) {
+  if (!heap->heap->remove_kind({kind.index})) return false;
+  for (c_mover** at = &heap->movers; *at != nullptr; at = &(*at)->next) {
+    if ((*at)->of.index != kind.index) continue;
+    delete std::exchange(*at, (*at)->next);
+    break;
+  }
+  return true;
 }
 
 void* scoot_allocate(scoot_heap* heap, scoot_kind kind, size_t size) {
   return heap->heap->allocate(scoot::kind{kind.index}, size);
 }
 
+void* scoot_allocate_zeroed(scoot_heap* heap, scoot_kind kind, size_t size) {
+  return heap->heap->allocate_zeroed(scoot::kind{kind.index}, size);
+}
+
+void* scoot_reallocate(scoot_heap* heap, scoot_kind kind, void* block, size_t size) {
+  return heap->heap->reallocate(scoot::kind{kind.index}, block, size);
+}
+
 void scoot_free(scoot_heap* heap, void* block) { heap->heap->free(block); }
 
 size_t scoot_usable_size(const scoot_heap* heap, const void* block) { return heap->heap->usable_size(block); }
+
+scoot_kind scoot_kind_of(const scoot_heap* heap, const void* block) { return {heap->heap->kind_of(block).index}; }
+
+void* scoot_block_of(const scoot_heap* heap, const void* address) { return heap->heap->block_of(address); }
 
 bool scoot_pin(scoot_heap* heap, void* block) { return heap->heap->pin(block); }
 
@@ -201,8 +227,10 @@ bool scoot_pin_as(scoot_heap* heap, void* block, const char* holder) {
 void scoot_unpin_as(scoot_heap* heap, void* block, const char* holder) { heap->heap->unpin(block, holder); }
 
 scoot_compaction scoot_compact(scoot_heap* heap, const scoot_effort* effort) {
-  const scoot::compaction done = heap->heap->compact(effort != nullptr ? from_c(*effort) : scoot::effort{});
   scoot_compaction result{};
+  result.why = SCOOT_BAD_OPTIONS;
+  if (effort != nullptr && !all_zero(effort->reserved)) return result;
+  const scoot::compaction done = heap->heap->compact(effort != nullptr ? from_c(*effort) : scoot::effort{});
   result.bytes_moved = done.bytes_moved;
   result.blocks_moved = done.blocks_moved;
   result.blocks_dropped = done.blocks_dropped;
@@ -217,8 +245,11 @@ scoot_released scoot_release(scoot_heap* heap, size_t bytes, const scoot_release
     scoot_evictor evict;
     void* context;
   } owner{nullptr, nullptr};
+  scoot_released result{};
+  result.why = SCOOT_BAD_OPTIONS;
   scoot::release_options wanted;
   if (options != nullptr) {
+    if (!all_zero(options->reserved) || !all_zero(options->limit.reserved)) return result;
     owner = {options->evict, options->context};
     wanted.limit = from_c(options->limit);
   }
@@ -230,7 +261,6 @@ scoot_released scoot_release(scoot_heap* heap, size_t bytes, const scoot_release
     wanted.context = &owner;
   }
   const scoot::release_result done = heap->heap->release(bytes, wanted);
-  scoot_released result{};
   result.bytes_given_back = done.bytes_given_back;
   result.bytes_evicted = done.bytes_evicted;
   result.bytes_moved = done.bytes_moved;
@@ -272,15 +302,36 @@ scoot_stats scoot_heap_stats(const scoot_heap* heap) {
   return result;
 }
 
-scoot_place scoot_explain(const scoot_heap* heap, const void* address, char* text, size_t room) {
-  const scoot::explanation e = scoot::explain(*heap->heap, address);
-  if (room != 0) {
-    const std::size_t used = std::min(std::strlen(e.text), room - 1);
-    std::memcpy(text, e.text, used);
-    text[used] = 0;
-  }
-  return static_cast<scoot_place>(e.what);
+size_t scoot_heap_held_bytes(const scoot_heap* heap) { return heap->heap->held_bytes(); }
+
+scoot_pauses scoot_heap_pauses(const scoot_heap* heap) {
+  static_assert(SCOOT_PAUSE_CLASSES == scoot::pause_classes && scoot::pause_ns_least == 1000);
+  const scoot::heap_stats stats = heap->heap->stats();
+  scoot_pauses result{};
+  std::copy(std::begin(stats.pauses), std::end(stats.pauses), result.counts);
+  result.total_ns = stats.pause_ns;
+  return result;
 }
+
+scoot_explanation scoot_explain(const scoot_heap* heap, const void* address) {
+  const scoot::explanation e = scoot::explain(*heap->heap, address);
+  scoot_explanation result{};
+  result.what = static_cast<scoot_place>(e.what);
+  result.block = e.block;
+  result.bytes = e.bytes;
+  result.offset = e.offset;
+  result.kind.index = e.of.index;
+  result.pins = e.pins;
+  result.pin_holder = e.pin_holder;
+  result.compaction = e.compaction;
+  result.moved_to = e.moved_to;
+  result.now_at = e.now_at;
+  static_assert(sizeof result.text == sizeof e.text);
+  std::copy(std::begin(e.text), std::end(e.text), result.text);
+  return result;
+}
+
+size_t scoot_kind_count(const scoot_heap* heap) { return scoot::kind_count(*heap->heap); }
 
 scoot_kind_usage scoot_kind_stats(const scoot_heap* heap, scoot_kind kind) {
   const scoot::kind_stats stats = scoot::stats_of(*heap->heap, scoot::kind{kind.index});
@@ -296,23 +347,119 @@ scoot_kind_usage scoot_kind_stats(const scoot_heap* heap, scoot_kind kind) {
   result.bytes_moved = stats.bytes_moved;
   result.blocks_dropped = stats.blocks_dropped;
   result.blocks_kept = stats.blocks_kept;
+  result.name = stats.name;
+  result.alignment = stats.alignment;
+  result.movable = stats.movable;
   return result;
 }
 
+// The caller's room is first used for what it is converted from, so that nothing is allocated: from the last on, for
+// each of ours ends before its own place among theirs.
 size_t scoot_list_pins(const scoot_heap* heap, scoot_pin_info* pins, size_t room) {
-  scoot::pin_info listed[64];
-  const std::size_t count = scoot::list_pins(*heap->heap, {listed, std::min(room, std::size(listed))});
-  for (std::size_t i = 0; i < std::min({count, room, std::size(listed)}); ++i) {
-    pins[i] = scoot_pin_info{};
-    pins[i].block = listed[i].block;
-    pins[i].bytes = listed[i].bytes;
-    pins[i].kind.index = listed[i].of.index;
-    pins[i].holder = listed[i].holder;
-    pins[i].pins = listed[i].pins;
-    pins[i].age_ns = listed[i].age_ns;
-    pins[i].stranded_bytes = listed[i].stranded_bytes;
+  static_assert(sizeof(scoot::pin_info) <= sizeof(scoot_pin_info) &&
+                alignof(scoot::pin_info) <= alignof(scoot_pin_info));
+  auto* const listed = reinterpret_cast<scoot::pin_info*>(pins);
+  std::uninitialized_default_construct_n(listed, room);
+  const std::size_t count = scoot::list_pins(*heap->heap, {listed, room});
+  for (std::size_t i = std::min(count, room); i-- > 0;) {
+    const scoot::pin_info pin = listed[i];
+    scoot_pin_info* result = ::new (pins + i) scoot_pin_info{};
+    result->block = pin.block;
+    result->bytes = pin.bytes;
+    result->kind.index = pin.of.index;
+    result->holder = pin.holder;
+    result->pins = pin.pins;
+    result->age_ns = pin.age_ns;
+    result->stranded_bytes = pin.stranded_bytes;
   }
   return count;
+}
+
+size_t scoot_list_pin_holders(const scoot_heap* heap, scoot_pin_holder* lines, size_t room) {
+  static_assert(sizeof(scoot::pin_holder) <= sizeof(scoot_pin_holder) &&
+                alignof(scoot::pin_holder) <= alignof(scoot_pin_holder));
+  auto* const listed = reinterpret_cast<scoot::pin_holder*>(lines);
+  std::uninitialized_default_construct_n(listed, room);
+  const std::size_t count = scoot::list_pin_holders(*heap->heap, {listed, room});
+  for (std::size_t i = count; i-- > 0;) {
+    const scoot::pin_holder line = listed[i];
+    ::new (lines + i) scoot_pin_holder{line.holder, line.blocks, line.bytes, line.age_ns_max, line.stranded_bytes, {}};
+  }
+  return count;
+}
+
+size_t scoot_hand_over(scoot_heap* heap, scoot_kind kind, scoot_block_taker take, void* context) {
+  struct c_taker {
+    scoot_block_taker take;
+    void* context;
+  } to{take, context};
+  const auto pass = [](void* self, const void* block, std::size_t size) noexcept {
+    const auto& it = *static_cast<const c_taker*>(self);
+    it.take(it.context, block, size);
+  };
+  return heap->heap->hand_over({kind.index}, pass, &to);
+}
+
+namespace {
+
+scoot_page_view to_c(const scoot::page_view& page) noexcept {
+  scoot_page_view result{};
+  result.number = page.number;
+  result.cursor = page.cursor;
+  result.address = page.address;
+  result.content = static_cast<scoot_page_content>(page.content);
+  result.kind.index = page.of.index;
+  result.mixed = page.mixed;
+  result.slot_bytes = page.slot_bytes;
+  result.slots = page.slots;
+  result.holes = page.holes;
+  result.withdrawn = page.withdrawn;
+  result.blocks = page.blocks;
+  result.live_bytes = page.live_bytes;
+  result.resident_begin = page.resident_begin;
+  result.resident_end = page.resident_end;
+  result.missing_bytes = page.missing_bytes;
+  result.pins = page.pins;
+  result.arrivals = page.arrivals;
+  result.departures = page.departures;
+  static_assert(sizeof result.fill == sizeof page.fill);
+  std::copy(std::begin(page.fill), std::end(page.fill), result.fill);
+  return result;
+}
+
+}  // namespace
+
+uint64_t scoot_visit_pages(const scoot_heap* heap, uint64_t cursor, const scoot_page_visit* how,
+                           scoot_page_visitor visit, void* context) {
+  scoot::page_visit wanted;
+  if (how != nullptr) {
+    if (!all_zero(how->reserved)) return 0;
+    if (how->pages_max != 0) wanted.pages_max = how->pages_max;
+    wanted.draw = how->draw;
+  }
+  struct c_visitor {
+    scoot_page_visitor visit;
+    void* context;
+  } to{visit, context};
+  const auto pass = [](void* self, const scoot::page_view& page) noexcept {
+    const auto& it = *static_cast<const c_visitor*>(self);
+    const scoot_page_view view = to_c(page);
+    it.visit(it.context, &view);
+  };
+  return scoot::visit_pages(*heap->heap, cursor, wanted, pass, &to);
+}
+
+size_t scoot_list_page_use(const scoot_pool* pool, size_t first, uint8_t* contents, size_t room) {
+  std::size_t told = 0;
+  while (told < room) {
+    scoot::page_content some[256];
+    const std::size_t wanted = std::min(room - told, std::size(some));
+    const std::size_t count = scoot::list_page_use(*unwrap(pool), first + told, {some, wanted});
+    std::transform(some, some + count, contents + told, [](scoot::page_content c) { return static_cast<uint8_t>(c); });
+    told += count;
+    if (count < wanted) break;
+  }
+  return told;
 }
 
 void scoot_visit_blocks(const scoot_heap* heap, scoot_kind kind, scoot_block_visitor visit, void* context) {
@@ -329,7 +476,14 @@ void scoot_visit_blocks(const scoot_heap* heap, scoot_kind kind, scoot_block_vis
 
 void scoot_heap_verify(const scoot_heap* heap) { heap->heap->verify(); }
 
-bool scoot_write_snapshot(const scoot_heap* heap, scoot_sink sink, void* context) {
+bool scoot_write_snapshot(const scoot_heap* heap, scoot_sink sink, void* context,
+                          const scoot_snapshot_options* options) {
+  scoot::snapshot_options limits;
+  if (options != nullptr) {
+    if (!all_zero(options->reserved)) return false;
+    if (options->pages_max != 0) limits.pages_max = options->pages_max;
+    if (options->pins_max != 0) limits.pins_max = options->pins_max;
+  }
   struct c_sink {
     scoot_sink sink;
     void* context;
@@ -338,5 +492,5 @@ bool scoot_write_snapshot(const scoot_heap* heap, scoot_sink sink, void* context
     const auto& it = *static_cast<const c_sink*>(self);
     return it.sink(it.context, bytes, size);
   };
-  return scoot::write_snapshot(*heap->heap, pass, &to);
+  return scoot::write_snapshot(*heap->heap, pass, &to, limits);
 }

@@ -45,8 +45,8 @@ void heap_impl::read_environment() noexcept {
 // --- Life and death of a block ---------------------------------------------------------------------------------------
 
 void* heap_impl::allocate_checked(kind k, std::size_t size) noexcept {
-  check_outside_mover("allocate");
-  SCOOT_CHECK(1, k.index < kind_count_, "allocate: kind %u is not of this heap", unsigned{k.index});
+  check_outside_callback("allocate");
+  SCOOT_CHECK(1, has_kind(k.index), "allocate: kind %u is not of this heap", unsigned{k.index});
   if constexpr (SCOOT_CHECK_LEVEL >= 2) move_everything_now_and_then();
   begin_call(move_cause::allocation);
   if (size > ~std::size_t{0} - redzone()) {
@@ -111,10 +111,13 @@ void heap_impl::check_redzone(const void* block, std::size_t bytes, const char* 
 
 // --- Around a mover --------------------------------------------------------------------------------------------------
 
-void heap_impl::check_outside_mover(const char* what) const noexcept {
+void heap_impl::check_outside_callback(const char* what) const noexcept {
+  if (visitor_ != nullptr) {
+    base::fail(__FILE__, __LINE__, "%s called by a %s in the heap that it is told of", what, visitor_);
+  }
   if (!in_mover_) return;
   base::fail(__FILE__, __LINE__, "%s called by the mover of kind '%s' in its own heap, while it moves %p to %p", what,
-             kinds_[under_way_.kind]->options.name, static_cast<const void*>(under_way_.from),
+             kind_infos_[under_way_.kind].options.name, static_cast<const void*>(under_way_.from),
              static_cast<const void*>(under_way_.to));
 }
 
@@ -138,7 +141,7 @@ void heap_impl::before_move(std::uint8_t kind_index, void* from, void* to, std::
 }
 
 void heap_impl::after_move(verdict answer, std::size_t to_size) noexcept {
-  const char* name = kinds_[under_way_.kind]->options.name;
+  const char* name = kind_infos_[under_way_.kind].options.name;
   SCOOT_CHECK(1, answer <= verdict::drop, "the mover of kind '%s' answered %u, which is no verdict", name,
               static_cast<unsigned>(answer));
   auto* from = const_cast<char*>(under_way_.from);

@@ -251,7 +251,7 @@ std::size_t heap_impl::lower_and_trim(shelf& s, std::size_t goal, work_left& wor
 // Moves a block to a place of the same size, or a larger one.
 verdict heap_impl::call_mover(std::uint8_t kind_index, void* from, void* to, std::size_t size,
                               std::size_t to_size) noexcept {
-  kind_entry& k = *kinds_[kind_index];
+  kind_info& k = kind_infos_[kind_index];
   if constexpr (SCOOT_CHECK_LEVEL >= 1) before_move(kind_index, from, to, size, to_size);
   in_mover_ = true;
   const verdict answer = k.options.move(k.options.context, from, to, size - redzone());
@@ -473,7 +473,7 @@ bool heap_impl::empty_large_pages(work_left& work) noexcept {
 
 compaction heap_impl::compact_all(const effort& e) noexcept {
   if constexpr (SCOOT_CHECK_LEVEL >= 1) {
-    check_outside_mover("compact");
+    check_outside_callback("compact");
     begin_call(move_cause::compaction);
   }
   const pause_timer timer(*this);

@@ -152,7 +152,7 @@ explanation heap_impl::describe(const void* address) const noexcept {
   explanation e;
   e.what = l.what;
   e.of = kind{l.kind};
-  if (l.kind != kind{}.index) e.kind_name = kinds_[l.kind]->options.name;
+  if (l.kind != kind{}.index) e.kind_name = kind_infos_[l.kind].options.name;
   e.block = l.start;
   e.bytes = l.what == place::live ? l.bytes - redzone() : l.bytes;
   if (l.start != nullptr) e.offset = static_cast<std::size_t>(static_cast<const char*>(address) - l.start);
@@ -172,7 +172,7 @@ explanation heap_impl::describe(const void* address) const noexcept {
   if (e.compaction != 0) {
     const past_move& m = *history_.find(address);
     const char* whose = l.what == place::live ? "; a block that was here before " : "; ";
-    const char* name = kinds_[m.kind]->options.name;
+    const char* name = kind_infos_[m.kind].options.name;
     if (m.to == nullptr) {
       text.add("%sdropped in compaction %u by kind '%.40s'", whose, m.number, name);
     } else {

@@ -63,7 +63,7 @@ forecast heap_impl::make_forecast() const noexcept {
   std::size_t live = 0;
   std::size_t resident = 0;
   for (const large_page* in : large_.pages()) {
-    const auto stays = [this](const large_block& b) { return kinds_[b.kind]->options.move == nullptr; };
+    const auto stays = [this](const large_block& b) { return kind_infos_[b.kind].options.move == nullptr; };
     if (std::any_of(in->blocks(), in->blocks() + in->count, stays)) continue;
     live += large_space::live_bytes(in);
     resident += in->page->resident_bytes();

@@ -19,8 +19,7 @@ constexpr std::size_t spill_part_min = 4;  // 1/4 larger
 constexpr std::size_t spill_part_max = 32;
 constexpr unsigned settled_at_once = 2;
 constexpr std::size_t idle_step_bytes = std::size_t{64} << 10;
-constexpr std::size_t add_kind_bytes_min = std::size_t{64} << 10;  // moved to make room for a kind
-constexpr std::size_t colour_bytes = 4096 + 64;                    // to the next TLB set and the next cache set at once
+constexpr std::size_t colour_bytes = 4096 + 64;  // to the next TLB set and the next cache set at once
 
 }  // namespace
 
@@ -61,25 +60,9 @@ heap_impl::~heap_impl() {
   while (large_.pages().size() != 0) release_large_page(large_.pages()[0]);
   while (runs_.size() != 0) free_run(runs_[0]);
   for (std::uint32_t i = 0; i < kind_count_; ++i) pool_.metadata_free(kinds_[i], sizeof(kind_entry));
+  pool_.metadata_free(kind_infos_, kind_capacity_ * sizeof(kind_info));
   pool_.trim_some(~std::size_t{0}, pool_.idle_bytes_max());
   pool_.heap_removed();
-}
-
-kind heap_impl::new_kind(const kind_options& options) noexcept {
-  const bool aligned = options.alignment != 0 && (options.alignment & (options.alignment - 1)) == 0;
-  if (!aligned || options.alignment > 4096 || kind_count_ == kinds_max) return {};
-  if constexpr (SCOOT_CHECK_LEVEL >= 1) {
-    check_outside_mover("add_kind");
-    begin_call(move_cause::allocation);
-  }
-  work_left work{std::max(move_bytes_max_, add_kind_bytes_min), 0};
-  void* memory = nullptr;
-  while ((memory = pool_.metadata_allocate(sizeof(kind_entry))) == nullptr) {
-    if (reclaim(base::round_up(sizeof(kind_entry), os_page_), work) == 0) return {};
-  }
-  metadata_bytes_ += sizeof(kind_entry);
-  kinds_[kind_count_] = ::new (memory) kind_entry{options};
-  return {static_cast<std::uint8_t>(kind_count_++)};
 }
 
 // --- Resident memory ----------------------------------------------------------------------------------------------
@@ -153,7 +136,7 @@ bool heap_impl::add_shelf_page(shelf& s) noexcept {
   if (page->resident_bytes() == 0) {
     // Shelves begin at different offsets, or their first blocks would share a few cache and TLB sets.
     const std::size_t colours = page_bytes_ / 4 / colour_bytes;
-    const std::size_t alignment = std::max<std::size_t>(page_info::start_unit, kinds_[s.kind]->options.alignment);
+    const std::size_t alignment = std::max<std::size_t>(page_info::start_unit, kind_infos_[s.kind].options.alignment);
     if (s.page_count == 0 && colours != 0) {
       const std::size_t start = base::round_down(s.size_class % colours * colour_bytes, alignment);
       page->start_lines = static_cast<std::uint16_t>(start / page_info::start_unit);
@@ -268,8 +251,8 @@ inline void* heap_impl::pop_slot(shelf& s) noexcept {
 
 void* heap_impl::allocate_block(kind k, std::size_t size) noexcept {
   kind_entry& entry = *kinds_[k.index];
-  if (size <= small_size_max || size <= slot_max_) [[likely]] {
-    shelf* s = entry.by_class[size_class_of(size)];
+  if (size - 1 < small_size_max || size - 1 < slot_max_) [[likely]] {  // not 0
+    shelf* s = entry.serving[size - 1 < small_size_max ? (size - 1) / 4 : size_class_of(size) - 1];
     if (s != nullptr) [[likely]]
       return s->parked != 0 ? pop_slot(*s) : allocate_small(*s, size);
   }
@@ -285,7 +268,7 @@ void* heap_impl::allocate_slow(kind_entry& entry, std::uint8_t kind_index, std::
     while (s == nullptr && reclaim(os_page_, work) != 0) s = shelf_for(entry, kind_index, size);
     if (s != nullptr) return allocate_small(*s, work);
   } else if (size <= large_max_) {
-    block = allocate_large(kind_index, size, entry.options.alignment, work);
+    block = allocate_large(kind_index, size, kind_infos_[kind_index].options.alignment, work);
   } else if (size <= pool_.get_budget().limit()) {
     block = allocate_run(kind_index, size);
   }
@@ -303,7 +286,7 @@ void* heap_impl::spill(const shelf& s) noexcept {
   const std::size_t largest = std::min<std::size_t>(s.slot + s.slot / part, slot_max_);
   for (std::size_t size_class = size_class_of(s.slot) + 1; size_class < size_class_count; ++size_class) {
     if (size_of_class(size_class) > largest) break;
-    shelf* other = entry.by_class[size_class];
+    shelf* other = entry.of_class(size_class);
     if (other != nullptr && other->slot <= largest && (other->parked != 0 || other->refill())) return pop_slot(*other);
   }
   return nullptr;
@@ -397,7 +380,7 @@ void heap_impl::free_elsewhere(void* block) noexcept {
 }
 
 void heap_impl::check_free(void* block) const noexcept {
-  check_outside_mover("free");
+  check_outside_callback("free");
   const page_info* page = checked_page_of(block, "free");
   SCOOT_CHECK(1, !is_pinned(page, block), "free(%p): the block is pinned: %s", block, describe(block).text);
   if constexpr (SCOOT_CHECK_LEVEL >= 2) bury(block, block_bytes(block), "free");
@@ -412,11 +395,28 @@ std::size_t heap_impl::block_bytes(const void* block) const noexcept {
   return page->run_bytes;
 }
 
+// A block that is asked for while another one is held can move that: so it is pinned.
+void* heap_impl::grow_block(kind k, void* block, std::size_t size) noexcept {
+  SCOOT_CHECK(1, kind_of_block(block).index == k.index, "reallocate(%p): kind %u, and not %u: %s", block,
+              unsigned{kind_of_block(block).index}, unsigned{k.index}, describe(block).text);
+  const std::size_t usable = block_bytes(block) - redzone();
+  const bool holds = size <= usable;
+  if (holds && usable / 2 <= size) return block;
+  void* const stays = holds ? block : nullptr;
+  if (is_pinned(page_of(block), block) || !pin_block(block, "reallocate")) return stays;
+  void* grown = static_cast<heap*>(this)->allocate(k, size);
+  unpin_block(block, "reallocate");
+  if (grown == nullptr) return stays;
+  std::memcpy(grown, block, std::min(usable, size));
+  static_cast<heap*>(this)->free(block);
+  return grown;
+}
+
 // --- Pins ---------------------------------------------------------------------------------------------------------
 
 bool heap_impl::pin_block(void* block, const char* holder) noexcept {
   if (block == nullptr) return false;
-  if constexpr (SCOOT_CHECK_LEVEL >= 1) check_outside_mover("pin");
+  if constexpr (SCOOT_CHECK_LEVEL >= 1) check_outside_callback("pin");
   page_info* page = checked_page_of(block, "pin");
   const pin_table::added done = pins_.add(block, holder);
   if (done == pin_table::added::first) ++page->pins;
@@ -425,7 +425,7 @@ bool heap_impl::pin_block(void* block, const char* holder) noexcept {
 
 void heap_impl::unpin_block(void* block, const char* holder) noexcept {
   if (block == nullptr) return;
-  if constexpr (SCOOT_CHECK_LEVEL >= 1) check_outside_mover("unpin");
+  if constexpr (SCOOT_CHECK_LEVEL >= 1) check_outside_callback("unpin");
   page_info* page = checked_page_of(block, "unpin");
   const pin_table::removed done = pins_.remove(block, holder);
   SCOOT_CHECK(1, done != pin_table::removed::none, "unpin(%p): the block is not pinned%s%s: %s", block,
@@ -462,9 +462,20 @@ void heap::operator delete(heap* h, std::destroying_delete_t) noexcept {
 }
 
 kind heap::add_kind(const kind_options& options) noexcept { return self(*this).new_kind(options); }
+bool heap::remove_kind(kind k) noexcept { return self(*this).drop_kind(k); }
+kind heap::kind_of(const void* block) const noexcept { return self(*this).kind_of_block(block); }
 void* heap::allocate(kind k, std::size_t size) noexcept {
   if constexpr (SCOOT_CHECK_LEVEL >= 1) return self(*this).allocate_checked(k, size);
   return self(*this).allocate_block(k, size);
+}
+void* heap::allocate_zeroed(kind k, std::size_t size) noexcept {
+  void* block = allocate(k, size);
+  if (block != nullptr) std::memset(block, 0, size);
+  return block;
+}
+void* heap::reallocate(kind k, void* block, std::size_t size) noexcept {
+  if (block == nullptr) return allocate(k, size);
+  return self(*this).grow_block(k, block, size);
 }
 void heap::free(void* block) noexcept { self(*this).free_block(block); }
 std::size_t heap::usable_size(const void* block) const noexcept {

@@ -62,6 +62,10 @@ class heap_impl final : public heap {
   ~heap_impl();
 
   kind new_kind(const kind_options& options) noexcept;
+  bool drop_kind(kind k) noexcept;
+  [[nodiscard]] bool has_kind(std::uint8_t index) const noexcept;
+  [[nodiscard]] kind kind_of_block(const void* block) const noexcept;
+  [[nodiscard]] void* grow_block(kind k, void* block, std::size_t size) noexcept;
   void* allocate_block(kind k, std::size_t size) noexcept;
   void free_block(void* block) noexcept;
   [[nodiscard]] std::size_t block_bytes(const void* block) const noexcept;
@@ -85,6 +89,21 @@ class heap_impl final : public heap {
     return 0;
   }
 
+  // While it lives a visitor is called, or may be.
+  class visit_scope {
+   public:
+    visit_scope(const heap_impl& h, const char* visitor) noexcept : h_(h), before_(h.visitor_) {
+      h_.visitor_ = visitor;
+    }
+    ~visit_scope() { h_.visitor_ = before_; }
+    visit_scope(const visit_scope&) = delete;
+    visit_scope& operator=(const visit_scope&) = delete;
+
+   private:
+    const heap_impl& h_;
+    const char* before_;
+  };
+
   // For diagnosis.hpp.
   [[nodiscard]] explanation describe(const void* address) const noexcept;
   [[nodiscard]] std::size_t kinds() const noexcept { return kind_count_; }
@@ -99,13 +118,21 @@ class heap_impl final : public heap {
  private:
   friend class snapshot_writer;
 
+  // The shelf that serves each class from 1 on; several share one where alignment asks for it. An OS page, and so apart
+  // from the rest of what is known of a kind.
   struct kind_entry {
+    shelf* serving[size_class_count - 1] = {};
+    [[nodiscard]] shelf*& of_class(std::size_t size_class) noexcept { return serving[size_class - 1]; }
+    [[nodiscard]] shelf* of_class(std::size_t size_class) const noexcept { return serving[size_class - 1]; }
+  };
+  static_assert(sizeof(kind_entry) <= 4096);
+  struct kind_info {
     kind_options options;
     std::uint64_t blocks_moved = 0;
     std::uint64_t bytes_moved = 0;
     std::uint64_t blocks_dropped = 0;
     std::uint64_t blocks_kept = 0;
-    shelf* by_class[size_class_count] = {};  // several classes share a shelf where alignment asks for it
+    std::uint32_t uses = 0;  // add_kind without remove_kind
   };
   struct window_request {
     std::size_t size;
@@ -136,6 +163,10 @@ class heap_impl final : public heap {
   void free_page_list(shelf& s) noexcept;
   void pack_metadata_of(shelf*& each) noexcept;
   void pack_metadata() noexcept;
+
+  // --- kinds.cpp
+  [[nodiscard]] bool make_kind_room(std::uint32_t index) noexcept;
+  [[nodiscard]] bool has_blocks(std::uint8_t index) const noexcept;
 
   // --- heap.cpp
   [[nodiscard]] page_info* page_of(const void* block) const noexcept;
@@ -303,7 +334,7 @@ class heap_impl final : public heap {
   // --- checked.cpp
   void read_environment() noexcept;
   void begin_call(move_cause cause) noexcept;
-  void check_outside_mover(const char* what) const noexcept;
+  void check_outside_callback(const char* what) const noexcept;
   void move_everything_now_and_then() noexcept;
   void before_move(std::uint8_t kind_index, void* from, void* to, std::size_t size, std::size_t to_size) noexcept;
   void after_move(verdict answer, std::size_t to_size) noexcept;
@@ -359,7 +390,7 @@ class heap_impl final : public heap {
   shelf** shelf_of_page_;
   unsigned page_shift_;
   std::uint32_t kind_count_ = 0;
-  kind_entry* kinds_[kinds_max] = {};
+  kind_entry* kinds_[kinds_max] = {};  // null: unused
 
   // --- slower ways
   page_pool_impl& pool_;
@@ -376,6 +407,8 @@ class heap_impl final : public heap {
   std::uint64_t frees_ = 0;
   std::uint64_t freed_bytes_ = 0;
   std::size_t metadata_bytes_ = 0;
+  kind_info* kind_infos_ = nullptr;
+  std::uint32_t kind_capacity_ = 0;
   pointer_list<shelf> shelves_;
   pointer_list<page_info> runs_;
   large_space large_;
@@ -400,6 +433,7 @@ class heap_impl final : public heap {
   std::uint64_t spill_allocations_ = 0;
   std::uint64_t regrown_bytes_ = 0;  // in this period, by shelves lowered in this or the last
   bool in_mover_ = false;
+  mutable const char* visitor_ = nullptr;    // that is shown blocks, pages or text and must not use the heap
   stop_reason blocked_ = stop_reason::done;  // why blocks were left behind, in this compaction
   std::uint64_t trimmed_bytes_ = 0;          // given back to the OS, ever
   std::uint64_t grown_bytes_ = 0;            // charged for pages, ever

@@ -241,7 +241,7 @@ std::size_t heap_impl::move_all_large() noexcept {
       b->marked = false;
       if (!may_move(in, *b)) continue;
       const std::size_t size = b->size * large_space::granule;
-      const std::size_t alignment = kinds_[b->kind]->options.alignment;
+      const std::size_t alignment = kind_infos_[b->kind].options.alignment;
       large_space::place at;
       if (!large_.find(size, alignment, at) && !large_.find_fresh(size, alignment, at) &&
           !add_large_page(size + alignment)) {
@@ -262,7 +262,7 @@ std::size_t heap_impl::move_all_runs() noexcept {
   const std::uint64_t before = blocks_moved_;
   for (std::uint32_t i = runs_.size(); i-- > 0;) {  // downwards: a moved run joins at the end
     page_info* from = runs_[i];
-    if (kinds_[from->kind]->options.move == nullptr || from->pins != 0) continue;
+    if (kind_infos_[from->kind].options.move == nullptr || from->pins != 0) continue;
     page_info* to = take_run_of(from->run_bytes, nullptr, nullptr);
     if (to != nullptr) retire_run(move_run(from, to) ? from : to, {});
   }
@@ -271,7 +271,7 @@ std::size_t heap_impl::move_all_runs() noexcept {
 
 std::size_t heap_impl::move_all() noexcept {
   if constexpr (SCOOT_CHECK_LEVEL >= 1) {
-    check_outside_mover("move_everything");
+    check_outside_callback("move_everything");
     begin_call(move_cause::test);
   }
   victim_ = nullptr;

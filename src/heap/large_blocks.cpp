@@ -78,7 +78,7 @@ void heap_impl::pay_for_large(work_left& work) noexcept {
 // small to be worth it.
 void* heap_impl::take_guest(const shelf& s) noexcept {
   large_space::place at;
-  const std::size_t alignment = kinds_[s.kind]->options.alignment;
+  const std::size_t alignment = kind_infos_[s.kind].options.alignment;
   if (s.slot < slot_max_ / guest_part || !large_.find_for_guest(s.slot, alignment, at)) return nullptr;
   return take_large(at, s.slot, s.kind);
 }
@@ -142,7 +142,7 @@ void heap_impl::release_large_page(large_page* in) noexcept {
 std::uint32_t heap_impl::freed_clock() const noexcept { return static_cast<std::uint32_t>(freed_bytes_ >> 16); }
 
 bool heap_impl::may_move(const large_page* in, const large_block& b) const noexcept {
-  return kinds_[b.kind]->options.move != nullptr && !is_pinned(in->page, large_space::address(in, b.begin));
+  return kind_infos_[b.kind].options.move != nullptr && !is_pinned(in->page, large_space::address(in, b.begin));
 }
 
 // Moves a block into a hole, or, if it may grow, to the end of a page. A guest goes to its shelf if need be.
@@ -150,7 +150,7 @@ heap_impl::move_result heap_impl::move_large(large_page* in, std::uint32_t index
   const large_block b = in->blocks()[index];
   const std::size_t size = b.size * large_space::granule;
   large_space::place at;
-  const std::size_t alignment = kinds_[b.kind]->options.alignment;
+  const std::size_t alignment = kind_infos_[b.kind].options.alignment;
   if (!large_.find(size, alignment, at)) {
     if (size <= slot_max_) return move_to_shelf(in, index);
     if (!may_grow || !large_.find_fresh(size, alignment, at)) return move_result::stays;
@@ -244,7 +244,7 @@ bool heap_impl::move_out(const large_space::window& w, unsigned depth, work_left
       if (b[i].size > b[largest].size) largest = i;
     }
     const std::size_t size = b[largest].size * large_space::granule;
-    const std::size_t alignment = kinds_[b[largest].kind]->options.alignment;
+    const std::size_t alignment = kind_infos_[b[largest].kind].options.alignment;
     if (!work.allows(size)) break;
     work.spend(size);
     large_space::place at;
@@ -331,7 +331,7 @@ bool heap_impl::pack_large(large_page* in, work_left& work) noexcept {
   while (in->open && in->count != 0) {
     const std::uint32_t last = in->count - 1;
     const large_block b = in->blocks()[last];
-    const std::size_t alignment = std::max(kinds_[b.kind]->options.alignment, large_space::granule);
+    const std::size_t alignment = std::max(kind_infos_[b.kind].options.alignment, large_space::granule);
     large_space::place to{in, 0, 0};
     std::uint32_t hole = 0;  // where the one before block to.index begins
     for (; to.index <= last; ++to.index) {

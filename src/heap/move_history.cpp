@@ -34,6 +34,12 @@ void move_history::note(const past_move& move) noexcept {
   place.order = noted_;
 }
 
+void move_history::forget(std::uint8_t kind) noexcept {
+  for (std::size_t i = 0; i < std::min<std::uint64_t>(noted_, capacity_); ++i) {
+    if (ring_[i].kind == kind) ring_[i].bytes = 0;  // it covers no address
+  }
+}
+
 const past_move* move_history::find(const void* address, std::uint64_t order) const noexcept {
   const past_move* found = nullptr;
   for (std::size_t i = 0; i < std::min<std::uint64_t>(noted_, capacity_); ++i) {

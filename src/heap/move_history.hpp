@@ -42,6 +42,9 @@ class move_history {
   // Notes a move; its order is set here.
   void note(const past_move& move) noexcept;
 
+  // Forgets all moves of a kind.
+  void forget(std::uint8_t kind) noexcept;
+
   // The latest move away from a place that this address lies in, of those before `order`; null if none is remembered.
   [[nodiscard]] const past_move* find(const void* address, std::uint64_t order = ~std::uint64_t{0}) const noexcept;
   // The earliest move away from a place that this address lies in, of those after `order`.

@@ -110,7 +110,7 @@ std::uint64_t heap_impl::visit_some_pages(std::uint64_t cursor, const page_visit
   std::uint64_t here = 0;
   const auto tell = [&] {
     v.cursor = here;
-    if (v.of) v.kind_name = kinds_[v.of.index]->options.name;
+    if (v.of) v.kind_name = kind_infos_[v.of.index].options.name;
     visit(context, v);
     return how.draw ? 1 + v.holes / holes_a_page : 1;
   };
@@ -159,7 +159,9 @@ std::uint64_t heap_impl::visit_some_pages(std::uint64_t cursor, const page_visit
 
 std::uint64_t visit_pages(const heap& h, std::uint64_t cursor, const page_visit& how, page_visitor visit,
                           void* context) noexcept {
-  return static_cast<const heap_impl&>(h).visit_some_pages(cursor, how, visit, context);
+  const auto& self = static_cast<const heap_impl&>(h);
+  const heap_impl::visit_scope scope(self, "page_visitor");
+  return self.visit_some_pages(cursor, how, visit, context);
 }
 
 std::size_t list_page_use(const page_pool& pool, std::size_t first, std::span<page_content> room) noexcept {

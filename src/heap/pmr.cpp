@@ -16,14 +16,16 @@ namespace scoot {
 
 fixed_resource::fixed_resource(heap& blocks) noexcept : heap_(blocks) {}
 
-fixed_resource::~fixed_resource() = default;
+fixed_resource::~fixed_resource() {
+  for (const kind k : kinds_) heap_.remove_kind(k);
+}
 
 void* fixed_resource::try_allocate(std::size_t bytes, std::size_t alignment) noexcept {
   SCOOT_CHECK(1, std::has_single_bit(alignment), "allocate: %zu is no alignment", alignment);
   const std::size_t aligned = std::max<std::size_t>(alignment, 8);
   const auto i = static_cast<std::size_t>(std::countr_zero(aligned)) - 3;
   if (i >= kinds) return nullptr;
-  if (!kinds_[i]) kinds_[i] = heap_.add_kind({"pmr", aligned, nullptr, nullptr});
+  if (!kinds_[i]) kinds_[i] = heap_.add_kind({"pmr", aligned, nullptr, nullptr, true});
   return kinds_[i] ? heap_.allocate(kinds_[i], bytes) : nullptr;
 }
 

@@ -13,8 +13,9 @@ namespace scoot {
 // --- Kinds -----------------------------------------------------------------------------------------------------------
 
 kind_stats heap_impl::get_kind_stats(std::uint8_t index) const noexcept {
-  const kind_entry& entry = *kinds_[index];
   kind_stats s;
+  if (!has_kind(index)) return s;
+  const kind_info& entry = kind_infos_[index];
   s.name = entry.options.name;
   s.alignment = entry.options.alignment;
   s.movable = entry.options.move != nullptr;
@@ -62,6 +63,7 @@ kind_stats heap_impl::get_kind_stats(std::uint8_t index) const noexcept {
 }
 
 void heap_impl::visit_kind(std::uint8_t index, block_visitor visit, void* context) const noexcept {
+  const visit_scope scope(*this, "block_visitor");
   for (const shelf* s : shelves_) {
     if (s->kind != index) continue;
     for (std::uint32_t i = 0; i < s->page_count; ++i) {
@@ -91,7 +93,7 @@ pin_info heap_impl::pin_info_of(const void* block, std::size_t bytes, std::uint8
   pin.block = block;
   pin.bytes = bytes - redzone();
   pin.of = kind{kind_index};
-  pin.kind_name = kinds_[kind_index]->options.name;
+  pin.kind_name = kind_infos_[kind_index].options.name;
   pin.holder = entry.holder;
   pin.age_ns = std::uint64_t{pin_table::now() - entry.since} << pin_table::time_shift;
   return pin;
@@ -171,7 +173,7 @@ void heap_impl::visit_pins(pin_visitor visit, void* context) const noexcept {
   // Of a page of the large space with a pin all holes stay, unless blocks of pages without one fill them.
   const auto stays = [&](const large_page* in) {
     for (std::uint32_t i = 0; i < in->count; ++i) {
-      if (kinds_[in->blocks()[i].kind]->options.move == nullptr) return false;  // it would stay without the pin
+      if (kind_infos_[in->blocks()[i].kind].options.move == nullptr) return false;  // it would stay without the pin
     }
     return in->page->pins != 0;
   };
@@ -247,12 +249,12 @@ std::size_t kind_count(const heap& h) noexcept { return static_cast<const heap_i
 
 kind_stats stats_of(const heap& h, kind k) noexcept {
   const auto& self = static_cast<const heap_impl&>(h);
-  return k.index < self.kinds() ? self.get_kind_stats(k.index) : kind_stats{};
+  return self.get_kind_stats(k.index);
 }
 
 void visit_blocks(const heap& h, kind k, block_visitor visit, void* context) noexcept {
   const auto& self = static_cast<const heap_impl&>(h);
-  if (k.index < self.kinds()) self.visit_kind(k.index, visit, context);
+  if (self.has_kind(k.index)) self.visit_kind(k.index, visit, context);
 }
 
 std::size_t list_pins(const heap& h, std::span<pin_info> room) noexcept {

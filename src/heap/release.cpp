@@ -42,7 +42,7 @@ std::size_t heap_impl::evict_some(std::size_t bytes, const release_options& opti
 }
 
 release_result heap_impl::release_bytes(std::size_t bytes, const release_options& options) noexcept {
-  if constexpr (SCOOT_CHECK_LEVEL >= 1) check_outside_mover("release");
+  if constexpr (SCOOT_CHECK_LEVEL >= 1) check_outside_callback("release");
   release_result done;
   const std::uint64_t deadline_ns = deadline_of(options.limit);
   const std::uint64_t trimmed = trimmed_bytes_;
@@ -128,7 +128,8 @@ std::size_t heap_impl::hand_over_shelf(shelf& s, block_taker take, void* context
 }
 
 std::size_t heap_impl::hand_over_blocks(std::uint8_t kind_index, block_taker take, void* context) noexcept {
-  if constexpr (SCOOT_CHECK_LEVEL >= 1) check_outside_mover("hand_over");
+  if constexpr (SCOOT_CHECK_LEVEL >= 1) check_outside_callback("hand_over");
+  const visit_scope scope(*this, "block_taker");
   victim_ = nullptr;
   std::size_t shown = 0;
   const auto show = [&](void* block, std::size_t size) {

@@ -132,7 +132,7 @@ void heap_impl::note_costs(const region& r, std::uint32_t* costs) const noexcept
     if (movable) costs[in->page - r.infos] = cost_of_bytes(large_space::live_bytes(in));
   }
   for (const page_info* first : runs_) {
-    if (!in_region(first) || kinds_[first->kind]->options.move == nullptr || first->pins != 0) continue;
+    if (!in_region(first) || kind_infos_[first->kind].options.move == nullptr || first->pins != 0) continue;
     std::uint32_t* cost = costs + (first - r.infos);
     *cost = cost_of_bytes(first->run_bytes);
     std::fill(cost + 1, cost + pages_of(first->run_bytes, page_bytes_), cost_body);

@@ -289,7 +289,9 @@ class snapshot_writer {
 };
 
 bool write_snapshot(const heap& h, snapshot_sink sink, void* context, const snapshot_options& options) noexcept {
-  return snapshot_writer(static_cast<const heap_impl&>(h), sink, context, options).write();
+  const auto& self = static_cast<const heap_impl&>(h);
+  const heap_impl::visit_scope scope(self, "snapshot_sink");
+  return snapshot_writer(self, sink, context, options).write();
 }
 
 }  // namespace scoot

@@ -44,8 +44,8 @@ void heap_impl::open_shelf(shelf& s) noexcept {
 std::size_t heap_impl::lowest_class(const shelf& s) const noexcept {
   const kind_entry& entry = *kinds_[s.kind];
   std::size_t lowest = s.size_class;
-  for (std::size_t c = lowest; c != 0 && (entry.by_class[c] == nullptr || entry.by_class[c] == &s); --c) {
-    if (entry.by_class[c] != nullptr) lowest = c;
+  for (std::size_t c = lowest; c != 0 && (entry.of_class(c) == nullptr || entry.of_class(c) == &s); --c) {
+    if (entry.of_class(c) != nullptr) lowest = c;
   }
   return lowest;
 }
@@ -53,14 +53,14 @@ std::size_t heap_impl::lowest_class(const shelf& s) const noexcept {
 // Has `to` serve what `from` serves of the classes up to `last`, and those in between that nothing serves yet. If it is
 // null, nothing does.
 void heap_impl::route(const shelf& from, std::size_t last, shelf* to) noexcept {
-  for (std::size_t c = lowest_class(from); c <= last; ++c) kinds_[from.kind]->by_class[c] = to;
+  for (std::size_t c = lowest_class(from); c <= last; ++c) kinds_[from.kind]->of_class(c) = to;
 }
 
 // Whether `larger`, the next shelf that stays open, could serve what this one serves, and costs less rounding than it
 // saves.
 bool heap_impl::is_cheaper(const shelf& s, const shelf& larger) const noexcept {
   if (!s.movable || s.blocks() == 0 || s.blocks() * (larger.slot - s.slot) >= os_page_ / 2) return false;
-  const std::size_t smallest = slot_size_of(lowest_class(s), kinds_[s.kind]->options.alignment, page_bytes_);
+  const std::size_t smallest = slot_size_of(lowest_class(s), kind_infos_[s.kind].options.alignment, page_bytes_);
   if (larger.slot > smallest + smallest / rounding_part_max) return false;
   return std::none_of(s.pages, s.pages + s.page_count, [](const page_info* page) { return page->pins != 0; });
 }
@@ -71,8 +71,8 @@ template <class Visit>
 void heap_impl::visit_closable(Visit visit) const noexcept {
   for (std::uint32_t k = 0; k < kind_count_; ++k) {
     shelf* larger = nullptr;
-    for (std::size_t c = size_class_count - 1; c != 0; --c) {
-      shelf* s = kinds_[k]->by_class[c];
+    for (std::size_t c = kinds_[k] == nullptr ? 0 : size_class_count - 1; c != 0; --c) {
+      shelf* s = kinds_[k]->of_class(c);
       if (s == nullptr || s->size_class != c) continue;
       if (larger != nullptr && is_cheaper(*s, *larger)) {
         visit(*s, *larger);
@@ -122,7 +122,7 @@ void heap_impl::forecast_closing(forecast& f) const noexcept {
 // Moves blocks of a closed shelf to the one that serves them, as far as pins, movers and the budget let it. False: the
 // work is spent.
 bool heap_impl::drain(shelf& s, work_left& work) noexcept {
-  shelf*& into = kinds_[s.kind]->by_class[s.size_class];
+  shelf*& into = kinds_[s.kind]->of_class(s.size_class);
   if (into == nullptr) {  // that was taken apart
     open_shelf(s);
     into = &s;
@@ -137,8 +137,7 @@ bool heap_impl::drain(shelf& s, work_left& work) noexcept {
 // Called with a sample of what a shelf that serves closed ones is asked for. Returns the shelf that is to serve it: if
 // rounding costs too much by now, the size gets one of its own again.
 shelf* heap_impl::note_rounding(shelf& s, std::size_t size) noexcept {
-  kind_entry& entry = *kinds_[s.kind];
-  const std::size_t slot = slot_size_of(size_class_of(size), entry.options.alignment, page_bytes_);
+  const std::size_t slot = slot_size_of(size_class_of(size), kind_infos_[s.kind].options.alignment, page_bytes_);
   const auto rounding = static_cast<std::int32_t>(s.slot - slot) * rounding_unit;
   s.rounding_samples = std::min(s.rounding_samples + 1, rounding_samples_max);
   s.rounding += (rounding - s.rounding) / s.rounding_samples;

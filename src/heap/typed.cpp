@@ -154,7 +154,11 @@ typed_heap::~typed_heap() {
     }
     SCOOT_CHECK(1, live_ == 0, "a typed_heap goes while %zu blocks still have owners%s", live_, block);
   }
+  for (std::uint32_t i = 0; i < capacity_; ++i) {
+    if (entries_[i].record != nullptr) heap_.remove_kind(entries_[i].k);
+  }
   heap_.free(entries_);
+  heap_.remove_kind(fixed_);
   if (number_ != 0) heaps[number_].store(nullptr, std::memory_order_release);
 }
 

@@ -75,6 +75,73 @@ static void add_block(void* context, void* block, size_t bytes) {
   sum->bytes += bytes;
 }
 
+/* Counts what it is shown. */
+static void take_block(void* context, const void* block, size_t bytes) {
+  (void)block;
+  struct sum* sum = context;
+  ++sum->blocks;
+  sum->bytes += bytes;
+}
+
+static void add_page(void* context, const scoot_page_view* page) {
+  struct sum* sum = context;
+  sum->blocks += page->blocks;
+  sum->bytes += page->live_bytes;
+}
+
+static bool take_text(void* context, const char* bytes, size_t size) {
+  (void)bytes;
+  *(size_t*)context += size;
+  return true;
+}
+
+static int ask(scoot_pool* pool, scoot_heap* heap, scoot_kind kind) {
+  scoot_stats stats = scoot_heap_stats(heap);
+  CHECK(scoot_heap_held_bytes(heap) == stats.held_bytes);
+  scoot_pauses pauses = scoot_heap_pauses(heap);
+  uint64_t counted = 0;
+  for (size_t i = 0; i < SCOOT_PAUSE_CLASSES; ++i) counted += pauses.counts[i];
+  CHECK(counted > 0 && pauses.total_ns > 0);
+  CHECK(scoot_kind_count(heap) == 1);
+  CHECK(strcmp(scoot_kind_stats(heap, kind).name, "entry") == 0 && scoot_kind_stats(heap, kind).movable);
+  struct sum sum = {0, 0};
+  uint64_t cursor = 0;
+  do {
+    cursor = scoot_visit_pages(heap, cursor, NULL, add_page, &sum);
+  } while (cursor != 0);
+  CHECK(sum.blocks >= stats.blocks && sum.bytes >= stats.live_bytes);
+  uint8_t use[64];
+  CHECK(scoot_list_page_use(pool, 0, use, 64) == 64);
+  size_t text = 0;
+  CHECK(scoot_write_snapshot(heap, take_text, &text, NULL) && text > 1000);
+  return 0;
+}
+
+static int use_blocks(scoot_heap* heap) {
+  scoot_kind kind = scoot_heap_add_kind(heap, NULL);
+  unsigned char* block = scoot_allocate_zeroed(heap, kind, 3000);
+  CHECK(block != NULL && block[0] == 0 && memcmp(block, block + 1, 2999) == 0);
+  CHECK(scoot_kind_of(heap, block).index == kind.index && !scoot_kind_valid(scoot_kind_of(heap, NULL)));
+  CHECK(scoot_block_of(heap, block + 2999) == block && scoot_block_of(heap, &kind) == NULL);
+  scoot_explanation known = scoot_explain(heap, block + 1);
+  CHECK(known.what == SCOOT_LIVE && known.block == block && known.offset == 1 && known.text[0] != 0);
+  CHECK(scoot_pin_as(heap, block, "a") && scoot_pin_as(heap, block, "b"));
+  scoot_pin_info pin;
+  scoot_pin_holder holder;
+  CHECK(scoot_list_pins(heap, &pin, 1) == 1 && strcmp(pin.holder, "a") == 0 && pin.pins == 2);
+  scoot_unpin_as(heap, block, "a");
+  CHECK(scoot_list_pin_holders(heap, &holder, 1) == 1 && strcmp(holder.holder, "b") == 0);
+  scoot_unpin_as(heap, block, "b");
+  block[2999] = 7;
+  block = scoot_reallocate(heap, kind, block, 100000);
+  CHECK(block != NULL && block[2999] == 7 && scoot_usable_size(heap, block) >= 100000);
+  CHECK(!scoot_heap_remove_kind(heap, kind));
+  struct sum sum = {0, 0};
+  CHECK(scoot_hand_over(heap, kind, take_block, &sum) == 1 && sum.blocks == 1 && sum.bytes >= 100000);
+  CHECK(scoot_heap_remove_kind(heap, kind));
+  return 0;
+}
+
 static int use_heap(scoot_pool* pool, scoot_heap* heap) {
   scoot_kind_options options = {.name = "entry", .move = move_entry, .context = table};
   scoot_kind kind = scoot_heap_add_kind(heap, &options);
@@ -126,6 +193,8 @@ static int use_heap(scoot_pool* pool, scoot_heap* heap) {
   struct sum sum = {0, 0};
   scoot_visit_blocks(heap, kind, add_block, &sum);
   CHECK(sum.blocks == live && sum.bytes == stats.live_bytes);
+  if (ask(pool, heap, kind) != 0) return ask(pool, heap, kind);
+  if (use_blocks(heap) != 0) return use_blocks(heap);
   scoot_heap_verify(heap);
   scoot_pool_usage usage = scoot_pool_stats(pool);
   CHECK(usage.held_bytes <= usage.budget_bytes && usage.held_bytes >= stats.held_bytes);

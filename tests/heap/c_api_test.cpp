@@ -4,7 +4,9 @@
 // invalid kinds. Method: the functions from C++; c_api_program.c is the test that they work from C.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
+#include <set>
 #include <vector>
 
 #include "directory.hpp"
@@ -60,6 +62,128 @@ TEST_F(c_api, refuses_options_with_bits_it_does_not_know) {
   scoot_kind_options kind_options = {};
   kind_options.reserved[1] = 1;
   EXPECT_FALSE(scoot_kind_valid(scoot_heap_add_kind(h, &kind_options)));
+  scoot_effort effort = {};
+  effort.reserved[1] = 1;
+  EXPECT_EQ(scoot_compact(h, &effort).why, SCOOT_BAD_OPTIONS);
+  scoot_release_options release = {};
+  release.reserved[3] = 1;
+  EXPECT_EQ(scoot_release(h, 1, &release).why, SCOOT_BAD_OPTIONS);
+  release.reserved[3] = 0;
+  EXPECT_EQ(scoot_release(h, 1, &release).why, SCOOT_NOTHING_TO_GAIN);
+  release.limit.reserved[0] = 1;
+  EXPECT_EQ(scoot_release(h, 1, &release).why, SCOOT_BAD_OPTIONS);
+}
+
+// More of them than fit in any room of ours, in the order that diagnosis.hpp lists them.
+TEST_F(c_api, lists_all_pins_and_their_holders) {
+  int moves = 0;
+  const scoot_kind k = add_kind(move_owned, &moves);
+  std::vector<void*> owners(1000);
+  for (void*& owner : owners) {
+    owner = scoot_allocate(h, k, 500);
+    ASSERT_NE(owner, nullptr);
+    void** back = &owner;
+    std::memcpy(owner, &back, sizeof back);
+  }
+  static const char* const names[] = {"one", "two", "three"};
+  for (std::size_t i = 0; i < owners.size(); ++i) {
+    if (i % 3 == 0) {
+      ASSERT_TRUE(scoot_pin_as(h, owners[i], names[i % 9 / 3]));
+    } else {
+      scoot_free(h, owners[i]);
+    }
+  }
+  std::vector<scoot_pin_info> pins(400);
+  ASSERT_EQ(scoot_list_pins(h, pins.data(), pins.size()), 334U);
+  std::set<const void*> seen;
+  for (std::size_t i = 0; i < 334; ++i) {
+    EXPECT_TRUE(seen.insert(pins[i].block).second);
+    EXPECT_EQ(pins[i].pins, 1U);
+    EXPECT_EQ(pins[i].kind.index, k.index);
+    EXPECT_GE(pins[i].bytes, 500U);
+    EXPECT_EQ(std::strlen(pins[i].holder), pins[i].holder[1] == 'h' ? 5U : 3U);
+    EXPECT_TRUE(i == 0 || pins[i - 1].stranded_bytes >= pins[i].stranded_bytes);
+  }
+  ASSERT_EQ(scoot_list_pins(h, pins.data(), 1), 334U);
+  EXPECT_EQ(scoot_list_pins(h, nullptr, 0), 334U);
+  scoot_pin_holder lines[3];
+  ASSERT_EQ(scoot_list_pin_holders(h, lines, 3), 3U);
+  EXPECT_EQ(lines[0].blocks + lines[1].blocks + lines[2].blocks, 334U);
+  ASSERT_EQ(scoot_list_pin_holders(h, lines, 2), 2U);
+  EXPECT_STREQ(lines[1].holder, "...");
+  for (std::size_t i = 0; i < owners.size(); i += 3) scoot_unpin_as(h, owners[i], names[i % 9 / 3]);
+  EXPECT_EQ(scoot_list_pins(h, nullptr, 0), 0U);
+}
+
+TEST_F(c_api, pages_are_told_of_a_few_at_a_time) {
+  const scoot_kind k = scoot_heap_add_kind(h, nullptr);
+  for (int i = 0; i < 2000; ++i) ASSERT_NE(scoot_allocate(h, k, 1000), nullptr);
+  ASSERT_NE(scoot_allocate(h, k, 300000), nullptr);
+  struct seen {
+    std::size_t pages = 0, live_bytes = 0, shelf = 0, resident = 0;
+  } all;
+  const auto visit = [](void* context, const scoot_page_view* page) {
+    auto& to = *static_cast<seen*>(context);
+    ++to.pages;
+    to.live_bytes += page->live_bytes;
+    to.shelf += page->content == SCOOT_PAGE_SHELF ? 1 : 0;
+    to.resident += page->resident_end - page->resident_begin - page->missing_bytes;
+    EXPECT_EQ(std::strlen(page->fill), 32U);
+  };
+  scoot_page_visit how = {};
+  how.pages_max = 3;
+  how.draw = true;
+  std::uint64_t cursor = 0;
+  int calls = 0;
+  do {
+    cursor = scoot_visit_pages(h, cursor, &how, visit, &all);
+    ASSERT_LT(++calls, 1000);
+  } while (cursor != 0);
+  const scoot_stats s = scoot_heap_stats(h);
+  EXPECT_EQ(all.pages, s.pages);
+  EXPECT_EQ(all.live_bytes, s.live_bytes);
+  EXPECT_EQ(all.resident, scoot_heap_held_bytes(h));
+  EXPECT_GT(all.shelf, 1U);
+  EXPECT_GT(calls, 2);
+  how.reserved[0] = 1;
+  EXPECT_EQ(scoot_visit_pages(h, 0, &how, visit, &all), 0U);
+  EXPECT_EQ(all.pages, s.pages) << "nothing more";
+
+  std::vector<std::uint8_t> use(100000);
+  use.resize(scoot_list_page_use(pool, 0, use.data(), use.size()));
+  EXPECT_EQ(static_cast<std::size_t>(std::count(use.begin(), use.end(), SCOOT_PAGE_USED)), s.pages);
+  EXPECT_EQ(scoot_list_page_use(pool, 3, use.data(), use.size()), use.size() - 3);
+}
+
+TEST_F(c_api, snapshots_keep_their_limits) {
+  const scoot_kind k = scoot_heap_add_kind(h, nullptr);
+  for (int i = 0; i < 2000; ++i) ASSERT_NE(scoot_allocate(h, k, 1000), nullptr);
+  const auto add = [](void* context, const char*, std::size_t size) {
+    *static_cast<std::size_t*>(context) += size;
+    return true;
+  };
+  std::size_t all = 0;
+  std::size_t few = 0;
+  scoot_snapshot_options options = {};
+  ASSERT_TRUE(scoot_write_snapshot(h, add, &all, &options));
+  options.pages_max = 1;
+  ASSERT_TRUE(scoot_write_snapshot(h, add, &few, &options));
+  EXPECT_LT(few, all);
+  options.reserved[1] = 1;
+  EXPECT_FALSE(scoot_write_snapshot(h, add, &few, &options));
+}
+
+TEST_F(c_api, a_kind_goes_with_its_mover) {
+  int moves = 0;
+  for (int i = 0; i < 1000; ++i) {
+    const scoot_kind k = add_kind(move_owned, &moves);
+    ASSERT_TRUE(scoot_kind_valid(k));
+    void* block = scoot_allocate(h, k, 100);
+    EXPECT_FALSE(scoot_heap_remove_kind(h, k));
+    scoot_free(h, block);
+    EXPECT_TRUE(scoot_heap_remove_kind(h, k));
+  }
+  EXPECT_TRUE(scoot_heap_remove_kind(h, scoot_kind{0xff}));
 }
 
 TEST_F(c_api, refuses_a_pool_without_options_or_budget) {

@@ -10,6 +10,7 @@
 
 #include "base/check.hpp"
 #include "directory.hpp"
+#include "scoot/diagnosis.hpp"
 #include "scoot/heap.hpp"
 #include "scoot/page_pool.hpp"
 
@@ -35,6 +36,81 @@ class misuse_death_test : public heap_fixture {
 TEST_F(misuse_death_test, free_of_a_pointer_to_the_stack) {
   int local = 0;
   EXPECT_DEATH(h->free(&local), message);
+}
+
+// What is called by one that the heap shows something to, for each of these.
+struct rude_visitor {
+  heap* h;
+  kind k;
+  void* block;
+  void (*intrude)(const rude_visitor&);
+};
+
+void be_rude(void* context) {
+  const auto& i = *static_cast<const rude_visitor*>(context);
+  i.intrude(i);
+}
+
+TEST_F(misuse_death_test, a_visitor_that_uses_the_heap_it_is_told_of_is_named) {
+  static constexpr void (*ways[])(const rude_visitor&) = {
+      [](const rude_visitor& i) { (void)i.h->allocate(i.k, 100); },
+      [](const rude_visitor& i) { i.h->free(i.block); },
+      [](const rude_visitor& i) { (void)i.h->pin(i.block); },
+      [](const rude_visitor& i) { (void)i.h->compact(); },
+      [](const rude_visitor& i) { (void)i.h->add_kind({"new"}); },
+      [](const rude_visitor& i) { (void)i.h->remove_kind(i.k); },
+      [](const rude_visitor& i) { (void)i.h->reallocate(i.k, i.block, 50000); },
+  };
+  for (const auto way : ways) {
+    rude_visitor in{h.get(), k, blocks.at[3], way};
+    EXPECT_DEATH(visit_blocks(
+                     *h, k, [](void* context, void*, std::size_t) noexcept { be_rude(context); }, &in),
+                 "called by a block_visitor in the heap");
+    EXPECT_DEATH((void)visit_pages(
+                     *h, 0, {}, [](void* context, const page_view&) noexcept { be_rude(context); }, &in),
+                 "called by a page_visitor in the heap");
+  }
+  rude_visitor in{h.get(), k, blocks.at[3], ways[0]};
+  EXPECT_DEATH(h->hand_over(
+                   k, [](void* context, const void*, std::size_t) noexcept { be_rude(context); }, &in),
+               "called by a block_taker in the heap");
+  const auto sink = [](void* context, const char*, std::size_t) noexcept {
+    be_rude(context);
+    return true;
+  };
+  EXPECT_DEATH((void)write_snapshot(*h, sink, &in), "called by a snapshot_sink in the heap");
+}
+
+TEST_F(misuse_death_test, a_visitor_may_ask_questions_and_when_it_is_gone_the_heap_is_used_again) {
+  visit_blocks(
+      *h, k,
+      [](void* context, void* block, std::size_t bytes) noexcept {
+        const heap& of = *static_cast<const heap*>(context);
+        EXPECT_EQ(of.usable_size(block), bytes);
+        EXPECT_EQ(explain(of, block).what, place::live);
+        visit_blocks(
+            of, of.kind_of(block), [](void*, void*, std::size_t) noexcept {}, nullptr);
+      },
+      h.get());
+  EXPECT_GE(blocks.allocate(*h, k, 100), 0);
+}
+
+TEST_F(misuse_death_test, remove_kind_of_one_that_is_not_there) {
+  const kind other = h->add_kind({"other"});
+  EXPECT_TRUE(h->remove_kind(other));
+  EXPECT_DEATH((void)h->remove_kind(other), message);
+  EXPECT_DEATH((void)h->allocate(other, 8), message);
+}
+
+TEST_F(misuse_death_test, reallocate_as_another_kind) {
+  const kind other = h->add_kind({"other"});
+  EXPECT_DEATH((void)h->reallocate(other, blocks.at[0], 100), message);
+}
+
+TEST_F(misuse_death_test, unpin_by_another_than_the_holder) {
+  ASSERT_TRUE(h->pin(blocks.at[0], "holder"));
+  EXPECT_DEATH(h->unpin(blocks.at[0], "another"), "not pinned by another");
+  h->unpin(blocks.at[0], "holder");
 }
 
 TEST_F(misuse_death_test, free_of_a_pointer_from_malloc) {

@@ -291,12 +291,19 @@ TEST(c_diagnosis, answers_as_the_cxx_functions_do) {
   const scoot_kind k = scoot_heap_add_kind(h, &kind_options);
   void* block = scoot_allocate(h, k, 100);
   ASSERT_TRUE(scoot_pin_as(h, block, "c holder"));
-  char text[200];
-  EXPECT_EQ(scoot_explain(h, block, text, sizeof text), SCOOT_LIVE);
-  EXPECT_NE(std::string(text).find("kind 'c kind', pinned 1 times, longest by 'c holder'"), std::string::npos) << text;
-  EXPECT_EQ(scoot_explain(h, text, text, 8), SCOOT_FOREIGN);
-  EXPECT_EQ(std::strlen(text), 7U);
-  EXPECT_EQ(scoot_explain(h, nullptr, nullptr, 0), SCOOT_FOREIGN);
+  scoot_explanation e = scoot_explain(h, static_cast<char*>(block) + 5);
+  EXPECT_EQ(e.what, SCOOT_LIVE);
+  EXPECT_NE(std::string(e.text).find("kind 'c kind', pinned 1 times, longest by 'c holder'"), std::string::npos)
+      << e.text;
+  EXPECT_EQ(e.block, block);
+  EXPECT_EQ(e.bytes, scoot_usable_size(h, block));
+  EXPECT_EQ(e.offset, 5U);
+  EXPECT_EQ(e.kind.index, k.index);
+  EXPECT_EQ(e.pins, 1U);
+  EXPECT_STREQ(e.pin_holder, "c holder");
+  e = scoot_explain(h, nullptr);
+  EXPECT_EQ(e.what, SCOOT_FOREIGN);
+  EXPECT_FALSE(scoot_kind_valid(e.kind));
   scoot_pin_info pins[2];
   ASSERT_EQ(scoot_list_pins(h, pins, 2), 1U);
   EXPECT_EQ(pins[0].block, block);
@@ -305,6 +312,9 @@ TEST(c_diagnosis, answers_as_the_cxx_functions_do) {
   EXPECT_EQ(usage.blocks, 1U);
   EXPECT_EQ(usage.pinned_blocks, 1U);
   EXPECT_EQ(usage.live_bytes, scoot_usable_size(h, block));
+  EXPECT_STREQ(usage.name, "c kind");
+  EXPECT_EQ(usage.alignment, 8U);
+  EXPECT_FALSE(usage.movable);
   std::string json;
   EXPECT_TRUE(scoot_write_snapshot(
       h,
@@ -312,7 +322,7 @@ TEST(c_diagnosis, answers_as_the_cxx_functions_do) {
         static_cast<std::string*>(context)->append(bytes, size);
         return true;
       },
-      &json));
+      &json, nullptr));
   EXPECT_EQ(json.front(), '{');
   EXPECT_EQ(json.back(), '}');
   scoot_heap_destroy(h);

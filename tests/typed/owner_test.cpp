@@ -126,6 +126,17 @@ struct copied {
       : number(n), text(std::string(t) + tail), child(std::move(c)) {}
 };
 
+TEST_F(owner_test, kinds_go_with_their_typed_heap) {
+  const std::size_t held = h->stats().metadata_bytes;
+  for (int i = 0; i < 300; ++i) {
+    typed_heap one_request(*h);
+    const owner<counted> a = make<counted>(one_request, 1U);
+    const owner<point> b = make<point>(one_request, 1, 2);
+    ASSERT_TRUE(a && b);
+  }
+  EXPECT_LE(h->stats().metadata_bytes, held + 1024);
+}
+
 TEST_F(owner_test, arguments_may_lie_in_blocks_of_the_same_heap) {
   make_restless_heap();
   {

@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <memory_resource>
 #include <new>
 #include <string>
@@ -16,6 +17,7 @@
 #include <vector>
 
 #include "base/check.hpp"
+#include "scoot/diagnosis.hpp"
 #include "support.hpp"
 
 namespace scoot::testing {
@@ -44,6 +46,29 @@ TEST_F(pmr_test, containers_of_the_standard_library_stay_where_they_are_while_ow
     EXPECT_GT(h->stats().live_bytes, 500U * 499 / 2);
   }
   EXPECT_EQ(h->stats().blocks, blocks);
+}
+
+TEST_F(pmr_test, resources_share_their_kinds_and_the_last_one_takes_them_along) {
+  const std::size_t before = kind_count(*h);
+  for (int i = 0; i < 1000; ++i) {
+    fixed_resource one_request(*h);
+    std::pmr::vector<int> numbers({1, 2, 3}, &one_request);
+    one_request.deallocate(one_request.allocate(100, 64), 100, 64);
+  }
+  EXPECT_EQ(kind_count(*h), before);
+  std::vector<std::unique_ptr<fixed_resource>> many;
+  std::vector<void*> blocks;
+  for (int i = 0; i < 1000; ++i) {
+    many.push_back(std::make_unique<fixed_resource>(*h));
+    blocks.push_back(many.back()->try_allocate(10));
+    ASSERT_NE(blocks.back(), nullptr);
+  }
+  EXPECT_EQ(kind_count(*h), before + 1);
+  for (std::size_t i = 0; i < many.size(); ++i) {
+    many[i]->deallocate(blocks[i], 10);
+    many[i].reset();
+  }
+  EXPECT_EQ(kind_count(*h), before);
 }
 
 TEST_F(pmr_test, blocks_are_aligned_as_asked) {
