@@ -17,8 +17,10 @@
 // before any block moves, so v.push_back(v[0]) is right. An element's constructor may use the heap, but not from
 // emplace_back or resize of a container that may move itself: make the element first. Its move constructor may not.
 // Ownership: a container destroys its elements; all containers must be gone before their typed_heap. A container that
-// was moved from is empty and may be used again. Threads: as the heap, one at a time.
-// Non-goals: allocators, iterators that survive a move, exceptions on misuse: indices must be in range.
+// was moved from is empty and may be used again; a map then hashes with what moving left of its Hash and Equal, which
+// is as good as before for those without state. Threads: as the heap, one at a time.
+// A const container has const elements. Non-goals: allocators, iterators that survive a move, exceptions on misuse:
+// indices must be in range.
 #pragma once
 
 #include <algorithm>
@@ -66,12 +68,18 @@ class heap_vector {
   [[nodiscard]] std::size_t size() const noexcept { return elements_ ? elements_->count : 0; }
   [[nodiscard]] std::size_t capacity() const noexcept { return capacity_; }
   [[nodiscard]] bool empty() const noexcept { return size() == 0; }
-  [[nodiscard]] T* data() const noexcept { return elements_ ? elements_->data() : nullptr; }
-  [[nodiscard]] T& operator[](std::size_t i) const noexcept { return elements_->data()[i]; }
-  [[nodiscard]] T& front() const noexcept { return (*this)[0]; }
-  [[nodiscard]] T& back() const noexcept { return (*this)[size() - 1]; }
-  [[nodiscard]] T* begin() const noexcept { return data(); }
-  [[nodiscard]] T* end() const noexcept { return data() + size(); }
+  [[nodiscard]] T* data() noexcept { return elements_ ? elements_->data() : nullptr; }
+  [[nodiscard]] const T* data() const noexcept { return elements_ ? elements_->data() : nullptr; }
+  [[nodiscard]] T& operator[](std::size_t i) noexcept { return elements_->data()[i]; }
+  [[nodiscard]] const T& operator[](std::size_t i) const noexcept { return elements_->data()[i]; }
+  [[nodiscard]] T& front() noexcept { return (*this)[0]; }
+  [[nodiscard]] const T& front() const noexcept { return (*this)[0]; }
+  [[nodiscard]] T& back() noexcept { return (*this)[size() - 1]; }
+  [[nodiscard]] const T& back() const noexcept { return (*this)[size() - 1]; }
+  [[nodiscard]] T* begin() noexcept { return data(); }
+  [[nodiscard]] T* end() noexcept { return data() + size(); }
+  [[nodiscard]] const T* begin() const noexcept { return data(); }
+  [[nodiscard]] const T* end() const noexcept { return data() + size(); }
 
   // Keeps the elements where they are while the guard lives, until the vector grows or shrinks its memory, which it may
   // not do meanwhile. False as a pin_guard is, or if the vector has no memory.
@@ -90,15 +98,17 @@ class heap_vector {
   // Invalidates: addresses of unpinned blocks of the heap.
   [[nodiscard]] bool make_room() noexcept { return size() != capacity_ || grow() != nullptr; }
 
-  // Adds copies of elements at the end: of its own, or of such as do not move now. False as push_back, and none was
-  // added. Invalidates: addresses of unpinned blocks of the heap.
+  // Adds copies of elements at the end, which may be its own, or in another block of the heap. False as push_back, and
+  // none was added. Invalidates: addresses of unpinned blocks of the heap.
   [[nodiscard]] bool append(std::span<const T> elements) noexcept requires std::is_nothrow_copy_constructible_v<T> {
     const std::size_t count = size();
     const T* first = elements.data();
     const bool own = !empty() && !std::less<>()(first, data()) && std::less<>()(first, data() + count);
     const std::size_t offset = own ? static_cast<std::size_t>(first - data()) : 0;
     heap_vector* self = this;
+    detail::kept_arguments<1> kept(home_->blocks());
     if (elements.size() > capacity_ - count) {
+      if (!own && !kept.keep(elements)) return false;
       self = change_capacity(count + std::max(elements.size(), count / 2));
       if (self == nullptr) return false;
     }
@@ -292,30 +302,31 @@ class heap_map {
   using entry = detail::map_entry<K, V>;
 
   // Walks the entries, in no order. Valid until the map changes or its block moves (see pin).
-  class iterator {
+  template <class Entry>
+  class basic_iterator {
    public:
     using value_type = entry;
     using difference_type = std::ptrdiff_t;
 
-    iterator() noexcept = default;
+    basic_iterator() noexcept = default;
     // The key must not be changed in a way that changes its hash.
-    [[nodiscard]] entry& operator*() const noexcept { return *table_->at(i_); }
-    [[nodiscard]] entry* operator->() const noexcept { return table_->at(i_); }
-    iterator& operator++() noexcept {
+    [[nodiscard]] Entry& operator*() const noexcept { return *table_->at(i_); }
+    [[nodiscard]] Entry* operator->() const noexcept { return table_->at(i_); }
+    basic_iterator& operator++() noexcept {
       ++i_;
       skip();
       return *this;
     }
-    iterator operator++(int) noexcept {
-      iterator old = *this;
+    basic_iterator operator++(int) noexcept {
+      basic_iterator old = *this;
       ++*this;
       return old;
     }
-    friend bool operator==(const iterator&, const iterator&) noexcept = default;
+    friend bool operator==(const basic_iterator&, const basic_iterator&) noexcept = default;
 
    private:
     friend class heap_map;
-    iterator(detail::map_table<K, V>* table, std::size_t i) noexcept : table_(table), i_(i) { skip(); }
+    basic_iterator(detail::map_table<K, V>* table, std::size_t i) noexcept : table_(table), i_(i) { skip(); }
     void skip() noexcept {
       while (table_ != nullptr && i_ < table_->capacity && table_->tags()[i_] == 0) ++i_;
     }
@@ -323,6 +334,9 @@ class heap_map {
     detail::map_table<K, V>* table_ = nullptr;
     std::size_t i_ = 0;
   };
+
+  using iterator = basic_iterator<entry>;
+  using const_iterator = basic_iterator<const entry>;
 
   // What insert answers: where the value is, or null if there was no memory, and whether it is new.
   struct inserted {
@@ -348,8 +362,10 @@ class heap_map {
   [[nodiscard]] bool empty() const noexcept { return size() == 0; }
   // Places for entries; the map grows when 7/8 of them are taken.
   [[nodiscard]] std::size_t capacity() const noexcept { return table_ ? table_->capacity : 0; }
-  [[nodiscard]] iterator begin() const noexcept { return iterator(table_.get(), 0); }
-  [[nodiscard]] iterator end() const noexcept { return iterator(table_.get(), capacity()); }
+  [[nodiscard]] iterator begin() noexcept { return iterator(table_.get(), 0); }
+  [[nodiscard]] iterator end() noexcept { return iterator(table_.get(), capacity()); }
+  [[nodiscard]] const_iterator begin() const noexcept { return const_iterator(table_.get(), 0); }
+  [[nodiscard]] const_iterator end() const noexcept { return const_iterator(table_.get(), capacity()); }
 
   // Keeps the entries where they are while the guard lives; the map may not change meanwhile but for its values. False
   // as a pin_guard is, or if the map has no memory.
@@ -357,7 +373,12 @@ class heap_map {
 
   // The value of a key, or null. Takes whatever Hash and Equal take. Moves nothing.
   template <class Key = K>
-  [[nodiscard]] V* find(const Key& key) const noexcept {
+  [[nodiscard]] V* find(const Key& key) noexcept {
+    const std::size_t i = index_of(key);
+    return i == absent ? nullptr : &table_->at(i)->value;
+  }
+  template <class Key = K>
+  [[nodiscard]] const V* find(const Key& key) const noexcept {
     const std::size_t i = index_of(key);
     return i == absent ? nullptr : &table_->at(i)->value;
   }
@@ -396,6 +417,13 @@ class heap_map {
     if (i == absent) return false;
     remove(i);
     return true;
+  }
+
+  // Removes an entry and answers the next one. An entry met before may come again, as one that wraps around moves into
+  // the gap. The memory is kept. Moves no block.
+  iterator erase(iterator at) noexcept {
+    remove(at.i_);
+    return iterator(table_.get(), at.i_);  // another entry may be here now
   }
 
   // Removes the entry of a key and answers its value; nothing if there is none. Moves no block.

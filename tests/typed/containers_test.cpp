@@ -12,6 +12,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -311,6 +312,31 @@ TEST_F(containers_test, a_map_can_be_searched_by_what_its_hash_takes) {
   EXPECT_EQ(*m.find(std::string_view("one")), 1);
   EXPECT_EQ(m.find("two"), nullptr);
   EXPECT_TRUE(m.erase("one"));
+}
+
+template <class T>
+concept gives_way = requires(T& t) {
+  t[0] = 1;
+};
+static_assert(gives_way<heap_vector<int>> && !gives_way<const heap_vector<int>>);
+static_assert(std::is_same_v<decltype(std::declval<const heap_map<int, int>&>().find(1)), const int*>);
+
+TEST_F(containers_test, entries_are_erased_while_they_are_walked) {
+  heap_map<int, int> m(*things);
+  for (int i = 0; i < 1000; ++i) ASSERT_TRUE(m.insert(i, i).value);
+  for (auto at = m.begin(); at != m.end();) {
+    if (at->key % 7 != 0) {
+      at = m.erase(at);
+    } else {
+      ++at;
+    }
+  }
+  EXPECT_EQ(m.size(), 143U);
+  const heap_map<int, int>& read = m;
+  int sum = 0;
+  for (const auto& e : read) sum += e.key == e.value ? e.key : 1'000'000;
+  EXPECT_EQ(sum, 7 * 142 * 143 / 2);
+  for (int i = 0; i < 1000; ++i) EXPECT_EQ(read.contains(i), i % 7 == 0);
 }
 
 TEST_F(containers_test, over_aligned_elements_stay_aligned) {

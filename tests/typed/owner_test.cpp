@@ -16,8 +16,6 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
-#include <string_view>
-#include <thread>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -116,16 +114,6 @@ struct node {
   explicit node(std::uint64_t n) noexcept : number(n) {}
 };
 
-struct copied {
-  std::uint64_t number;
-  std::string text;
-  owner<node> child;
-  owner<copied> next;
-
-  copied(const std::uint64_t& n, std::string_view t, owner<node>&& c, const char* tail) noexcept
-      : number(n), text(std::string(t) + tail), child(std::move(c)) {}
-};
-
 TEST_F(owner_test, kinds_go_with_their_typed_heap) {
   const std::size_t held = h->stats().metadata_bytes;
   for (int i = 0; i < 300; ++i) {
@@ -135,69 +123,6 @@ TEST_F(owner_test, kinds_go_with_their_typed_heap) {
     ASSERT_TRUE(a && b);
   }
   EXPECT_LE(h->stats().metadata_bytes, held + 1024);
-}
-
-TEST_F(owner_test, arguments_may_lie_in_blocks_of_the_same_heap) {
-  make_restless_heap();
-  {
-    const std::string longer(100, 'x');
-    owner<node> child = make<node>(*things, 9U);
-    const node* before = child.get();
-    owner<copied> a = make<copied>(*things, 7U, longer, std::move(child), "+");
-    ASSERT_TRUE(a);
-    EXPECT_NE(a->child.get(), before) << "nothing moved";
-    for (int i = 0; i < 10; ++i) {
-      a = make<copied>(*things, a->number, a->text, std::move(a->child), "");
-      ASSERT_TRUE(a);
-      EXPECT_EQ(a->number, 7U);
-      EXPECT_EQ(a->text, longer + "+");
-      EXPECT_EQ(a->child->number.number(), 9U);
-    }
-    a->next = make<copied>(*things, 8U, "", owner<node>(), "");
-    a = std::move(a->next);
-    EXPECT_EQ(a->number, 8U);
-  }
-  EXPECT_EQ(h->stats().pinned_blocks, 0U);
-}
-
-struct letters {
-  std::uint32_t length;
-
-  explicit letters(std::string_view text) noexcept : length(static_cast<std::uint32_t>(text.size())) {
-    std::memcpy(this + 1, text.data(), text.size());
-  }
-  [[nodiscard]] std::string_view view() const noexcept { return {reinterpret_cast<const char*>(this + 1), length}; }
-};
-
-TEST_F(owner_test, arguments_may_point_into_blocks_of_the_same_heap) {
-  make_restless_heap();
-  const std::string text = "where the text of a block is, it is copied from";
-  owner<letters> a = make_with_tail<letters>(*things, text.size(), text);
-  ASSERT_TRUE(a);
-  for (int i = 0; i < 10; ++i) {
-    const letters* before = a.get();
-    a = make_with_tail<letters>(*things, text.size(), a->view());
-    ASSERT_TRUE(a);
-    EXPECT_NE(a.get(), before);
-    EXPECT_EQ(a->view(), text);
-    struct by_pointer {
-      std::uint32_t length;
-      explicit by_pointer(const letters* from) noexcept : length(from->length) {}
-    };
-    EXPECT_EQ(make<by_pointer>(*things, a.get())->length, text.size());
-  }
-}
-
-TEST_F(owner_test, arguments_are_untouched_when_there_is_no_memory) {
-  make_heap(2 * mib);
-  owner<node> child = make<node>(*things, 5U);
-  owner<copied> a = make<copied>(*things, 7U, "", std::move(child), "");
-  ASSERT_TRUE(a && a->child);
-  const ballast full(*h, 4096);
-  EXPECT_FALSE(make<copied>(*things, a->number, a->text, std::move(a->child), ""));
-  ASSERT_TRUE(a->child);
-  EXPECT_EQ(a->child->number.number(), 5U);
-  EXPECT_EQ(h->stats().pinned_blocks, 0U);
 }
 
 std::uint64_t sum(const owner<node>& n) { return n ? n->number.number() + sum(n->left) + sum(n->right) : 0; }
@@ -585,28 +510,6 @@ TEST_F(owner_test, freeing_and_compacting_gives_the_memory_back) {
       ASSERT_EQ(many[i]->number.number(), i);
     }
   }
-}
-
-TEST_F(owner_test, several_typed_heaps_do_not_meet_even_on_several_threads) {
-  constexpr unsigned threads = 3;
-  std::vector<std::thread> running;
-  std::vector<std::uint64_t> sums(threads);
-  for (unsigned t = 0; t < threads; ++t) {
-    running.emplace_back([this, t, &sums] {
-      for (int round = 0; round < 20; ++round) {
-        const auto own = heap::create(*pool);
-        typed_heap mine(*own);
-        std::vector<owner<std::uint64_t>> numbers;
-        for (std::uint64_t i = 0; i < 500; ++i) {
-          numbers.push_back(make<std::uint64_t>(mine, i));
-          if (i % 100 == t) own->move_everything();
-        }
-        for (const auto& n : numbers) sums[t] += &n.home() == &mine ? *n : 0;
-      }
-    });
-  }
-  for (std::thread& t : running) t.join();
-  for (const std::uint64_t s : sums) EXPECT_EQ(s, 20U * 500 * 499 / 2);
 }
 
 TEST_F(owner_test, a_typed_heap_for_which_there_is_no_number_makes_empty_owners) {
