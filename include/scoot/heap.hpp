@@ -14,13 +14,13 @@
 // The program says how to move a block by registering a kind with a mover (see verdict). Without a mover the blocks of
 // a kind stay where they are.
 //
-// What moves blocks, and so invalidates addresses of unpinned blocks of kinds with a mover: allocate, compact, release,
-// move_everything and add_kind, as their "Invalidates" lines say. Nothing else moves anything. free, in particular,
-// never does. Ownership: the heap owns its blocks; destroying it frees them all without calling a mover. Threads: one
-// thread at a time, like a std container; several heaps may share a pool from several threads. Failure: exhaustion is a
-// null result; nothing throws. Misuse (a foreign pointer, a double free, a mover that enters its own heap) aborts with
-// a message in checked builds (SCOOT_CHECK_LEVEL >= 1) and is undefined otherwise. Non-goals: a malloc replacement
-// (moving needs the program's help), thread caches.
+// What moves blocks, and so invalidates addresses of unpinned blocks of kinds with a mover: allocate and its like,
+// compact, release, move_everything and add_kind, as their "Invalidates" lines say. Nothing else moves anything. free,
+// in particular, never does. Ownership: the heap owns its blocks; destroying it frees them all without calling a mover.
+// Threads: one thread at a time, like a std container; several heaps may share a pool from several threads. Failure:
+// exhaustion is a null result; nothing throws. Misuse (a foreign pointer, a double free, a mover that enters its own
+// heap) aborts with a message in checked builds (SCOOT_CHECK_LEVEL >= 1) and is undefined otherwise. Non-goals: a
+// malloc replacement (moving needs the program's help), thread caches.
 #pragma once
 
 #include <chrono>

@@ -28,7 +28,7 @@ namespace scoot {
 
 // What a pool is made with.
 struct page_pool_options {
-  std::size_t budget_bytes = 0;   // ceiling of everything held, metadata included; at least page_pool::budget_bytes_min
+  std::size_t budget_bytes = 0;   // ceiling of everything held, metadata included; page_pool::budget_bytes_min to _max
   std::size_t page_bytes = 0;     // power of two, 64 KiB to 1 MiB; 0: chosen from the budget
   std::size_t address_bytes = 0;  // address space to reserve; 0: four times the budget (1.25 where pointers have 32
                                   // bits), or as much as can be had
@@ -51,6 +51,7 @@ struct page_pool_stats {
 class SCOOT_EXPORT page_pool {
  public:
   static constexpr std::size_t budget_bytes_min = std::size_t{1} << 20;
+  static constexpr std::size_t budget_bytes_max = std::size_t{1} << (sizeof(std::size_t) > 4 ? 46 : 31);
 
   // A pool with the given budget. Null if the options are out of range, or the OS refuses the address space.
   [[nodiscard]] static std::unique_ptr<page_pool> create(const page_pool_options& options) noexcept;
@@ -63,8 +64,8 @@ class SCOOT_EXPORT page_pool {
   [[nodiscard]] std::size_t page_bytes() const noexcept;
 
   // Changes the budget. A cut below held_bytes frees only idle pages by itself: allocations then fail until the heaps'
-  // owners freed and compacted enough. False, and no change, if bytes is below budget_bytes_min or more address space
-  // is needed and refused.
+  // owners freed and compacted enough. False, and no change, if bytes is out of range or more address space is needed
+  // and refused; while that is found out, other threads may already charge against the larger budget.
   [[nodiscard]] bool set_budget(std::size_t bytes) noexcept;
 
   // Gives idle pages back to the OS until at most keep_bytes of them are left. Returns the bytes given back.

@@ -8,16 +8,16 @@
  *
  * It is page_pool.hpp and heap.hpp in C: read those for how blocks are placed and what is promised about space.
  *
- * What moves blocks, and so invalidates addresses of unpinned blocks of kinds with a mover: scoot_allocate,
- * scoot_compact, scoot_release, scoot_move_everything and, if the budget is full, scoot_heap_add_kind. Nothing else
- * moves anything; scoot_free never does. Ownership: you destroy what you create; heaps before their pool. Destroying a
- * heap frees its blocks and calls no mover. Null is allowed where the comment says so, and nowhere else. Structs:
- * zero-initialise an options struct and set what you need; zero always means the default. Room for later fields is
- * reserved in every struct and must be zero in options (a library too old for a field you set refuses it). Threads:
- * pool functions from any thread; a heap, like a C++ container, from one thread at a time. Failure: exhaustion is NULL,
- * false or an invalid kind; the process is never aborted for it. Misuse (a foreign pointer, a double free, a mover that
- * enters its own heap) aborts with a message in checked builds and is undefined otherwise. Cost beside the C++ API: one
- * more indirect call a move, and some 50 bytes from malloc for each kind and each heap.
+ * What moves blocks, and so invalidates addresses of unpinned blocks of kinds with a mover: scoot_allocate and
+ * its like, scoot_compact, scoot_release, scoot_move_everything and, if the budget is full, scoot_heap_add_kind.
+ * Nothing else moves anything; scoot_free never does. Ownership: you destroy what you create; heaps before their pool.
+ * Destroying a heap frees its blocks and calls no mover. Null is allowed where the comment says so, and nowhere else.
+ * Structs: zero-initialise an options struct and set what you need; zero always means the default. Room for later
+ * fields is reserved in every struct and must be zero in options (a library too old for a field you set refuses it).
+ * Threads: pool functions from any thread; a heap, like a C++ container, from one thread at a time. Failure: exhaustion
+ * is NULL, false or an invalid kind; the process is never aborted for it. Misuse (a foreign pointer, a double free, a
+ * mover that enters its own heap) aborts with a message in checked builds and is undefined otherwise. Cost beside the
+ * C++ API: one more indirect call a move, and some 50 bytes from malloc for each kind and each heap.
  */
 #ifndef SCOOT_SCOOT_H
 #define SCOOT_SCOOT_H
@@ -39,7 +39,7 @@ typedef struct scoot_heap scoot_heap; /* an allocator that may move what it allo
 
 /* What a pool is made with. */
 typedef struct scoot_pool_options {
-  size_t budget_bytes;  /* ceiling of everything held, metadata included; required, 1 MiB or more */
+  size_t budget_bytes;  /* ceiling of everything held, metadata included; required, 1 MiB to 2^46 (2^31 on 32 bits) */
   size_t page_bytes;    /* power of two, 64 KiB to 1 MiB; 0: chosen from the budget */
   size_t address_bytes; /* address space to reserve; 0: four times the budget (1.25 on 32 bits), or what can be had */
   size_t reserved[5];   /* zero */
@@ -65,7 +65,8 @@ SCOOT_EXPORT scoot_pool* scoot_pool_create(const scoot_pool_options* options);
 SCOOT_EXPORT void scoot_pool_destroy(scoot_pool* pool);
 
 /* Changes the budget. A cut below what is held frees only idle pages by itself: allocations then fail until enough was
- * freed and compacted. False, and no change, if bytes is below 1 MiB or more address space is needed and refused. */
+ * freed and compacted. False, and no change, if bytes is out of range or more address space is needed and refused;
+ * while that is found out, other threads may already charge against the larger budget. */
 SCOOT_EXPORT bool scoot_pool_set_budget(scoot_pool* pool, size_t bytes);
 
 /* Gives idle pages back to the OS until at most keep_bytes of them are left. Returns the bytes given back. */

@@ -17,7 +17,6 @@ namespace {
 
 constexpr std::size_t page_bytes_min = std::size_t{64} << 10;
 constexpr std::size_t page_bytes_largest = std::size_t{1} << 20;
-constexpr std::size_t budget_bytes_largest = std::size_t{1} << (sizeof(std::size_t) > 4 ? 46 : 31);
 // Address space to reserve for each byte of the budget, so that runs of pages are found side by side. Address space
 // itself is scarce where pointers have 32 bits.
 constexpr double address_per_budget = sizeof(std::size_t) > 4 ? 4 : 1.25;
@@ -440,7 +439,7 @@ void destroy(page_pool_impl* pool) noexcept {
 std::unique_ptr<page_pool> page_pool::create(const page_pool_options& options) noexcept {
   const std::size_t page = options.page_bytes != 0 ? options.page_bytes : default_page_bytes(options.budget_bytes);
   if (options.budget_bytes < budget_bytes_min || !std::has_single_bit(page) || page < page_bytes_min ||
-      page > page_bytes_largest || options.budget_bytes > budget_bytes_largest) {
+      page > page_bytes_largest || options.budget_bytes > budget_bytes_max) {
     return nullptr;
   }
   const std::size_t metadata_reserve = std::max(options.budget_bytes / 16, std::size_t{4} << 20);
@@ -466,7 +465,7 @@ void page_pool::operator delete(page_pool* pool, std::destroying_delete_t) noexc
 std::size_t page_pool::page_bytes() const noexcept { return self(*this).bytes_per_page(); }
 
 bool page_pool::set_budget(std::size_t bytes) noexcept {
-  return bytes >= budget_bytes_min && bytes <= budget_bytes_largest && self(*this).change_budget(bytes);
+  return bytes >= budget_bytes_min && bytes <= budget_bytes_max && self(*this).change_budget(bytes);
 }
 
 std::size_t page_pool::trim(std::size_t keep_bytes) noexcept {

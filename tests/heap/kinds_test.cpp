@@ -19,7 +19,7 @@
 namespace scoot::testing {
 namespace {
 
-constexpr std::size_t sizes[] = {1, 8, 100, 1000, 5000, 20000, 60000, 200000};
+constexpr std::size_t sizes_of_every_sort[] = {1, 8, 100, 1000, 5000, 20000, 60000, 200000};
 
 class kinds_test : public heap_fixture {
  protected:
@@ -43,7 +43,7 @@ TEST_F(kinds_test, a_kind_costs_an_os_page_and_little_more) {
 TEST_F(kinds_test, kinds_without_blocks_can_be_removed_and_others_cannot) {
   const std::size_t before = kind_count(*h);
   for (int round = 0; round < 100; ++round) {
-    for (std::size_t size : sizes) {
+    for (std::size_t size : sizes_of_every_sort) {
       const kind added = h->add_kind({"short-lived"});
       ASSERT_TRUE(added) << "for there is room for 250 only";
       void* block = h->allocate(added, size);
@@ -118,7 +118,7 @@ TEST_F(kinds_test, blocks_tell_their_kind_and_addresses_their_block) {
   const std::unique_ptr<heap> other = heap::create(*pool);
   const kind theirs = other->add_kind({"theirs"});
   const kind second = h->add_kind({"second"});
-  for (std::size_t size : sizes) {
+  for (std::size_t size : sizes_of_every_sort) {
     auto* block = static_cast<std::byte*>(h->allocate(second, size));
     auto* foreign = static_cast<std::byte*>(other->allocate(theirs, size));
     ASSERT_TRUE(block != nullptr && foreign != nullptr);
@@ -138,7 +138,7 @@ TEST_F(kinds_test, blocks_tell_their_kind_and_addresses_their_block) {
 
 TEST_F(kinds_test, zeroed_blocks_are_zero_where_others_were) {
   const kind plain = h->add_kind({"plain"});
-  for (std::size_t size : sizes) {
+  for (std::size_t size : sizes_of_every_sort) {
     void* dirty = h->allocate(plain, size);
     ASSERT_NE(dirty, nullptr);
     std::memset(dirty, 0x5a, size);
