@@ -12,7 +12,8 @@
 // does a store over it. A round through main costs an item as many of its uses as it has times the mean size, so that
 // what stays is what is used most for its bytes, as in GreedyDual-Size (P. Cao, S. Irani, USITS 1997). Ghosts are
 // 16-bit tags in lines of 32, first in first out within a line, about as many as there are items; a line with no room
-// for all forgets the oldest.
+// for all forgets the oldest. What leaves main because it expired or was deleted leaves a ghost, too: its key earned
+// its place, and comes back to it.
 //
 // The policy owns no queue: the shard keeps the names (lists 0 and 1), asks which to take the next name from and what
 // to do with the item. Another policy replaces this class.
@@ -73,8 +74,8 @@ class eviction {
     return verdict::again;
   }
 
-  // The item was evicted.
-  void evicted(index& table, name n) noexcept {
+  // The item was evicted, or it left main because it expired or was deleted: its key is remembered.
+  void remember(index& table, name n) noexcept {
     std::uint16_t* const line = table.ghost_line(n.place);
     std::memmove(line + 1, line, (index::ghosts_per_line - 1) * sizeof *line);
     line[0] = n.tag;

@@ -121,7 +121,12 @@ shard::slot shard::find_filed(const name_lists::popped& p) noexcept {
 void shard::forget(slot s, cause why) noexcept {
   const item it = s.get();
   const std::size_t bytes = it.bytes();
-  policy_.removed(static_cast<eviction::queue>(it.mark() & 1), bytes);
+  const auto q = static_cast<eviction::queue>(it.mark() & 1);
+  policy_.removed(q, bytes);
+  // What its key has earned outlives a value that expires or is deleted.
+  if (q == eviction::main && (why == cause::expired || why == cause::reclaimed || why == cause::deleted)) {
+    policy_.remember(index_, index_.name_of(it));
+  }
   item_bytes_ -= it.key_bytes() + it.value_bytes();
   expiring_ -= it.has_expiry_field() ? 1 : 0;
   --in_epoch_[s.epoch()];
@@ -212,7 +217,7 @@ shard::evicted shard::evict_one() noexcept {
       return result;
     }
     if ((!kept && policy_.judge(q, it) == eviction::verdict::evict) || !lists_.can_push(eviction::main)) {
-      policy_.evicted(index_, p.of);
+      policy_.remember(index_, p.of);
       remove(s, cold_ != nullptr && cold_->add(p.of, it) ? cause::demoted : cause::evicted);
       result.bytes = bytes;
       return result;

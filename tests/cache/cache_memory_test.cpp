@@ -109,6 +109,44 @@ TEST(cache_memory, a_key_that_comes_back_soon_after_eviction_stays) {
   EXPECT_GT(kept, 100);
 }
 
+TEST(cache_memory, what_a_key_earned_outlives_a_value_that_expires_or_is_deleted) {
+  testing::fake_clock clock;
+  const auto c = cache::create(options_on(clock, 4 * mib));
+  const std::string value(200, 'v');
+  std::uint64_t fresh = 0;
+  const auto scan = [&](int count) {
+    for (int i = 0; i < count; ++i) (void)c->store(key_of(fresh++), value);
+  };
+  enum ends { deleted, expired, unknown };
+  const auto name = [](int i) { return "again" + std::to_string(i); };
+  scan(40000);
+  store_options until;
+  until.expires_at = clock.seconds + 100;
+  for (int i = 0; i < 600; ++i) {
+    if (i % 3 == unknown) continue;  // these are new in the end
+    ASSERT_EQ(c->store(name(i), value, until), cache_status::ok);
+    EXPECT_EQ(value_of(*c, name(i)), value);
+  }
+  scan(40000);  // the small queue turns over: what was used is in main
+  for (int i = 0; i < 600; ++i) {
+    if (i % 3 == deleted) {
+      EXPECT_EQ(c->remove(name(i)), cache_status::ok) << i;
+    }
+  }
+  clock.seconds += 200;
+  for (int i = 0; i < 100 && c->maintain(); ++i) {
+  }
+  EXPECT_EQ(c->stats().expired, 200u);
+  for (int i = 0; i < 600; ++i) ASSERT_EQ(c->store(name(i), value), cache_status::ok);
+  scan(40000);
+  int kept[3] = {};
+  for (int i = 0; i < 600; ++i) kept[i % 3] += value_of(*c, name(i)) == value;
+  EXPECT_GT(kept[deleted], 150);
+  EXPECT_GT(kept[expired], 150);
+  EXPECT_LT(kept[unknown], 20);
+  testing::verify(*c);
+}
+
 TEST(cache_memory, of_items_used_alike_the_large_ones_go_first) {
   testing::fake_clock clock;
   const auto c = cache::create(options_on(clock, 8 * mib));
