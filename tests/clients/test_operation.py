@@ -391,7 +391,7 @@ class DocumentationTest(OperationTest):
             here = [name for name in (short, long) if name and re.search(rf"(?<![\w-]){name}(?![\w-])", documented)]
             self.assertTrue(here, f"docs/options.md says nothing of {short or long}")
         # Accepted or refused for memcached's sake, and so not in the help text.
-        known |= {"-f", "-n", "-k", "-L", "--memory-file", "-vv"}
+        known |= {"-f", "-n", "-N", "-k", "-L", "--memory-file", "-vv"}
         for name in re.findall(r"(?<![\w-])(--?[A-Za-z][\w-]*)(?==| \||,|`)", documented):
             if name not in known and not name.startswith("-H"):
                 self.fail(f"docs/options.md speaks of {name}, which is not in the help text")
