@@ -226,10 +226,11 @@ class SCOOT_EXPORT heap {
   void unpin(void* block, const char* holder = nullptr) noexcept;
 
   // Gives memory back by moving blocks together, within the effort; asks again about blocks that were refused or pinned
-  // before. Sizes of which there are few blocks end in slots of a somewhat larger size (if the effort covers what the
-  // heap holds, at once; else when there is nothing else to gain). What it frees goes to the OS. Returns what was done
-  // and why it stopped.
-  // Invalidates: addresses of unpinned blocks of this heap.
+  // before, but for one case: if nothing was allocated, freed or unpinned since a call that could move nothing, it asks
+  // about one block that was refused, another one each time, and about all only if that one moves. So it can be called
+  // as often as one likes. Sizes of which there are few blocks end in slots of a somewhat larger size (if the effort
+  // covers what the heap holds, at once; else when there is nothing else to gain). What it frees goes to the OS.
+  // Returns what was done and why it stopped. Invalidates: addresses of unpinned blocks of this heap.
   compaction compact(const effort& e = {}) noexcept;
 
   // Gives at least `bytes` back to the OS, as far as there is anything to give: idle pages of the pool first, then by

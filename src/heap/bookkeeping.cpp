@@ -141,7 +141,7 @@ void heap_impl::pack_metadata_of(shelf*& each) noexcept {
 
 // What was made for many sizes and pages is spread thin over slabs when few are left. Only where that has become worse
 // since the last time, for some of it may be another heap's.
-void heap_impl::pack_metadata() noexcept {
+void heap_impl::pack_metadata(work_left& work) noexcept {
   std::size_t spread = pool_.metadata_free_slot_bytes();
   if (spread < packed_spread_ + packed_spread_ / 4 + spread_pages_min * os_page_) {
     packed_spread_ = std::min(packed_spread_, spread);
@@ -149,7 +149,10 @@ void heap_impl::pack_metadata() noexcept {
     return;
   }
   for (int pass = 0; pass < packing_passes_max; ++pass) {
-    for (shelf*& each : shelves_) pack_metadata_of(each);
+    for (shelf*& each : shelves_) {
+      if (!work.on_time()) return;
+      pack_metadata_of(each);
+    }
     packed_spread_ = pool_.metadata_free_slot_bytes();
     if (packed_spread_ + os_page_ > spread) break;
     spread = packed_spread_;

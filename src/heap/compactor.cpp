@@ -29,6 +29,7 @@ constexpr std::size_t tolerated_bytes_min = std::size_t{256} << 10;
 constexpr std::size_t tolerated_bytes_max = std::size_t{2} << 20;
 constexpr std::uint32_t large_pages_sampled = 64;  // looked at, in turn, where nothing presses
 constexpr unsigned blocks_a_clock_check = 16;
+constexpr std::size_t trim_step_bytes = std::size_t{1} << 20;
 constexpr std::uint32_t fetch_bytes = 2048;
 constexpr std::uint32_t fetch_blocks_max = 8;
 constexpr std::size_t fetch_block_bytes = 512;
@@ -51,6 +52,12 @@ bool work_left::allows(std::size_t block_bytes) noexcept {
     return false;
   }
   return true;
+}
+
+bool work_left::on_time() noexcept {
+  if (deadline_ns == 0 || os::now_ns() < deadline_ns) return true;
+  bytes = 0;
+  return false;
 }
 
 // --- Pauses -------------------------------------------------------------------------------------------------------
@@ -206,6 +213,9 @@ std::size_t heap_impl::reclaim(std::size_t goal, work_left& work) noexcept {
   std::size_t gained = 0;
   while (gained < goal) {
     if (victim_ == nullptr && evacuating_ == nullptr && !choose_victim(work.urgent, work.bytes)) {
+      const std::size_t given = withdraw_beside_stuck(goal - gained, work);
+      gained += given;
+      if (given != 0) continue;
       nothing_frees_ = freed_bytes_;
       nothing_unpins_ = unpins_;
       break;
@@ -376,6 +386,7 @@ std::size_t heap_impl::lower(shelf& s, std::size_t goal, work_left& work, shelf*
     if (fresh == 0) {
       s.pop();
       release_shelf_page(s, top);
+      if (!work.on_time()) break;
       continue;
     }
     if (lowered >= goal) break;
@@ -391,12 +402,15 @@ std::size_t heap_impl::lower(shelf& s, std::size_t goal, work_left& work, shelf*
         break;
       }
       if (!work.allows(into != nullptr ? into->slot : s.slot)) break;
-      if (into != nullptr && !make_slot(*into)) break;
+      if (into != nullptr && !make_slot(*into)) {
+        trim_top(s);  // what blocks left behind is room for the next
+        if (!make_slot(*into)) break;
+      }
       fetch_blocks(s, top, index, ahead);
       const move_result result =
           into != nullptr ? move_top_into(s, top, index, *into, work) : move_top(s, top, index, work);
       if (result == move_result::stays) {
-        if (anchor(s, stop_reason::refused)) continue;
+        if (!asking_once_ && anchor(s, stop_reason::refused)) continue;
         break;
       }
       --s.taken;
@@ -419,7 +433,7 @@ bool heap_impl::compact_shelf(shelf& s, work_left& work) noexcept {
   }
   const std::uint64_t frees = frees_;
   unstick(s);
-  bool spent = s.closed && !drain(s, work);
+  bool spent = s.closed && gains_by_draining(s) && !drain(s, work);
   if (!spent && !s.stuck && gain_of(s) >= os_page_) {
     lower(s, ~std::size_t{0}, work);
     spent = s.holes != 0 && !s.stuck && gain_of(s) >= os_page_;
@@ -457,18 +471,68 @@ bool heap_impl::compact_shelves(work_left& work) noexcept {
   return true;
 }
 
-// False: the work is spent.
-bool heap_impl::empty_large_pages(work_left& work) noexcept {
-  for (;;) {
-    if (evacuating_ == nullptr) {
-      large_page* page = emptiest_large_page(page_bytes_ - page_bytes_ / 8, large_.pages().size());
-      if (page == nullptr || large_.pages().size() < 2) return true;
-      if (!begin_evacuating(page, ~std::size_t{0})) continue;
-    }
-    const std::uint64_t kept = blocks_kept_;
-    if (evacuate(work) || blocks_kept_ != kept) continue;  // what a mover refuses strands its own page
-    return evacuating_ == nullptr;
+// What is idle in the pool goes to the OS, as far as time allows. False: it does not.
+bool heap_impl::trim_idle(work_left& work) noexcept {
+  while (pool_.idle_bytes() != 0) {
+    if (!work.on_time()) return false;
+    const std::size_t given = pool_.trim_some(trim_step_bytes, 0);
+    trimmed_bytes_ += given;
+    if (given == 0) break;
   }
+  return true;
+}
+
+// Whether a compaction now would do what the last one did: nothing. Memory that the OS refused to take, or room in the
+// budget that was not there, are reasons to try again.
+bool heap_impl::is_vain(bool thorough) const noexcept {
+  return vain_.changes == allocations_ + frees_ + unpins_ && (vain_.thorough || !thorough) &&
+         pool_.room() <= vain_.room;
+}
+
+// Asks about one block that was refused, in turn. False: something moved, or there is none to ask about in this way.
+bool heap_impl::refuses_still(work_left& work) noexcept {
+  const std::uint32_t shelves = shelves_.size();
+  const std::uint32_t count = shelves + large_.pages().size();
+  const std::uint64_t gone = blocks_moved_ + blocks_dropped_;
+  const std::uint64_t kept = blocks_kept_;
+  for (std::uint32_t n = 0; n < count && blocks_kept_ == kept && blocks_moved_ + blocks_dropped_ == gone; ++n) {
+    const std::uint32_t at = ask_next_++ % count;
+    if (at >= shelves) {
+      large_page* in = large_.pages()[at - shelves];
+      if (in->refusals != 0 && all_movable(in) && in != evacuating_) ask_again(in, work);
+      continue;
+    }
+    shelf& s = *shelves_[at];
+    if (!s.stuck || s.stuck_why != stop_reason::refused) continue;
+    if (!s.anchor_top()) s.anchored = 0;  // each time another page is asked
+    s.stuck = false;
+    asking_once_ = true;
+    lower(s, 1, work);
+    asking_once_ = false;
+    s.stuck = true;
+    s.stuck_why = stop_reason::refused;
+  }
+  return blocks_kept_ != kept && blocks_moved_ + blocks_dropped_ == gone;
+}
+
+// False: the work is spent.
+bool heap_impl::compact_parts(work_left& work, bool thorough) noexcept {
+  const std::uint64_t kept = blocks_kept_;
+  // If the effort covers the heap, short shelves move straight to where they end; if not, when there is no other gain.
+  if (thorough) close_shelves();
+  bool spent = !compact_shelves(work);
+  if (!thorough && !spent) {
+    close_shelves();
+    spent = !compact_shelves(work);
+  }
+  spent = spent || !compact_large(work, thorough);
+  spent = !trim_idle(work) || spent;
+  if (!spent && thorough) spent = !gather_pages(work);
+  if (!spent && blocks_kept_ != kept) {  // what gathering moved before a mover refused may lie on a page more
+    spent = !empty_large_pages(work) || !trim_idle(work);
+  }
+  if (!spent) pack_metadata(work);
+  return !spent && work.on_time();
 }
 
 compaction heap_impl::compact_all(const effort& e) noexcept {
@@ -486,37 +550,14 @@ compaction heap_impl::compact_all(const effort& e) noexcept {
   const std::uint64_t kept = blocks_kept_;
   const std::uint64_t trimmed = trimmed_bytes_;
   const std::uint64_t grown = grown_bytes_;
-  blocked_ = stop_reason::done;
   victim_ = nullptr;
-  bool spent = false;
+  os_refused_ = false;
   for (shelf* each : shelves_) settle(*each);
-  // If the effort covers the heap, short shelves move straight to where they end; if not, when there is no other gain.
   const bool thorough = e.bytes_max >= held_;
-  if (thorough) close_shelves();
-  spent = !compact_shelves(work);
-  if (!thorough && !spent) {
-    close_shelves();
-    spent = !compact_shelves(work);
-  }
-  for (large_page* page : large_.pages()) page->failed_at = ~std::uint32_t{0};
-  if (!spent) spent = !empty_large_pages(work);
-  for (std::uint32_t i = 0; i < large_.pages().size();) {
-    large_page* page = large_.pages()[i];
-    spent = spent || !pack_large(page, work);
-    if (page->count == 0) {  // all dropped
-      release_large_page(page);
-      continue;
-    }
-    trim_large_tail(page);
-    ++i;
-  }
-  trimmed_bytes_ += pool_.trim_some(~std::size_t{0}, 0);
-  if (!spent && thorough) spent = !gather_pages(work);
-  if (!spent && blocks_kept_ != kept) {  // what gathering moved before a mover refused may lie on a page more
-    spent = !empty_large_pages(work);
-    trimmed_bytes_ += pool_.trim_some(~std::size_t{0}, 0);
-  }
-  if (!spent) pack_metadata();
+  bool vain = is_vain(thorough);
+  if (vain && vain_.why == stop_reason::refused) vain = refuses_still(work);
+  blocked_ = vain ? vain_.why : stop_reason::done;
+  const bool spent = vain ? !trim_idle(work) : !compact_parts(work, thorough);
   compaction c;
   c.bytes_moved = static_cast<std::size_t>(bytes_moved_ - moved);
   c.blocks_moved = static_cast<std::size_t>(blocks_moved_ - blocks);
@@ -530,6 +571,13 @@ compaction heap_impl::compact_all(const effort& e) noexcept {
     c.why = blocked_;
   } else {
     c.why = c.bytes_moved != 0 || c.bytes_given_back != 0 ? stop_reason::done : stop_reason::nothing_to_gain;
+  }
+  if (!vain) {
+    const bool nothing = !spent && !os_refused_ && blocks_moved_ == blocks && blocks_dropped_ == dropped;
+    vain_.changes = nothing ? allocations_ + frees_ + unpins_ : ~std::uint64_t{0};
+    vain_.room = pool_.room();
+    vain_.thorough = thorough;
+    vain_.why = blocked_;
   }
   return c;
 }

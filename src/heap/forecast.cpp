@@ -56,6 +56,24 @@ void heap_impl::forecast_shelf(const shelf& s, forecast& f) const noexcept {
   f.bytes_to_move += static_cast<std::size_t>(std::min(holes, s.blocks())) * s.slot;
 }
 
+// Whether moving the blocks of a closed shelf to the one that serves them takes no more than it gives back: beside a
+// pin, or where that one has to grow by two OS pages for a block, it does.
+bool heap_impl::gains_by_draining(const shelf& s) const noexcept {
+  const shelf* into = kinds_[s.kind]->of_class(s.size_class);
+  if (into == nullptr) return true;
+  std::size_t resident = 0;
+  for (std::uint32_t i = 0; i < s.page_count; ++i) {
+    if (s.pages[i]->pins != 0) return false;
+    resident += s.pages[i]->resident_bytes();
+  }
+  const std::size_t needed = static_cast<std::size_t>(s.blocks()) * into->slot;
+  const std::size_t room =
+      static_cast<std::size_t>(into->holes) * into->slot + static_cast<std::size_t>(into->limit - into->bump);
+  if (needed <= room) return true;
+  const std::size_t crossing = into->withdrawn != 0 || into->page_count == 0 ? os_page_ : 0;
+  return base::round_up(needed - room, os_page_) + crossing <= resident;
+}
+
 forecast heap_impl::make_forecast() const noexcept {
   forecast f;
   for (const shelf* s : shelves_) forecast_shelf(*s, f);
@@ -63,8 +81,10 @@ forecast heap_impl::make_forecast() const noexcept {
   std::size_t live = 0;
   std::size_t resident = 0;
   for (const large_page* in : large_.pages()) {
-    const auto stays = [this](const large_block& b) { return kind_infos_[b.kind].options.move == nullptr; };
-    if (std::any_of(in->blocks(), in->blocks() + in->count, stays)) continue;
+    if (in->fixed != 0) {
+      f.bytes_to_gain += vacant_bytes(in);
+      continue;
+    }
     live += large_space::live_bytes(in);
     resident += in->page->resident_bytes();
   }

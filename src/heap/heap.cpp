@@ -40,7 +40,7 @@ heap_impl::heap_impl(page_pool_impl& pool, const heap_options& options) noexcept
           std::min(options.move_bytes_max, ~std::size_t{0} / 2)),  // a block is no larger than the other half
       shelves_(pool),
       runs_(pool),
-      large_(pool, page_bytes_, slot_max_ + 1),
+      large_(pool, page_bytes_, os_page_, slot_max_ + 1),
       pins_(pool),
       history_(pool) {
   pool_.heap_added();
@@ -92,7 +92,10 @@ bool heap_impl::trim_resident(page_info* page, std::size_t end) noexcept {
   end = std::max<std::size_t>(base::round_up(end, os_page_), page->resident_begin);
   if (page->resident_end <= end) return true;
   const std::size_t gain = page->resident_end - end;
-  if (!os::give_back(page->base + end, gain)) return false;
+  if (!os::give_back(page->base + end, gain)) {
+    os_refused_ = true;
+    return false;
+  }
   page->resident_end = static_cast<std::uint32_t>(end);
   held_ -= gain;
   trimmed_bytes_ += gain;

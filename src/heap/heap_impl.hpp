@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: MIT
 //
-// heap_impl: the heap behind heap.hpp. heap.cpp allocates and frees, compactor.cpp moves, large_blocks.cpp and
-// runs.cpp do both for blocks too big for a shelf, withdrawal.cpp gives back what is between blocks that stay,
-// release.cpp asks the owner to evict, inspect.cpp counts and
-// verifies, explain.cpp, pages.cpp, profile.cpp and snapshot.cpp answer questions, checked.cpp is what builds with
-// checks do besides.
+// heap_impl: the heap behind heap.hpp. heap.cpp allocates and frees, compactor.cpp moves, large_blocks.cpp,
+// large_compactor.cpp and runs.cpp do both for blocks too big for a shelf, withdrawal.cpp gives back what is between
+// blocks that stay, release.cpp asks the owner to evict, inspect.cpp counts and verifies, explain.cpp, pages.cpp,
+// profile.cpp and snapshot.cpp answer questions, checked.cpp is what builds with checks do besides.
 //
 // A block is found by its address alone: page_info of its page -> shelf, large space or run. What kind it is of follows
 // from its shelf, its page's list or its run's page_info, so a small block carries no header.
@@ -44,12 +43,14 @@ struct work_left {
 
   const std::size_t bytes_max;
   std::size_t bytes;
-  std::uint64_t deadline_ns;  // 0: none
-  bool urgent = true;         // the budget is full, or the caller wants it: give to the OS at once
+  std::uint64_t deadline_ns;   // 0: none
+  bool urgent = true;          // the budget is full, or the caller wants it: give to the OS at once
   std::size_t block_cost = 0;  // what a move costs besides its bytes, as bytes
   unsigned blocks = 0;
 
   [[nodiscard]] bool allows(std::size_t block_bytes) noexcept;
+  // Whether there is time left, for work that moves nothing. If not, nothing is allowed any more.
+  [[nodiscard]] bool on_time() noexcept;
   void spend(std::size_t block_bytes) noexcept {
     const std::size_t cost = block_bytes + block_cost;
     bytes -= cost < bytes ? cost : bytes;
@@ -162,7 +163,7 @@ class heap_impl final : public heap {
   bool make_page_room(shelf& s) noexcept;
   void free_page_list(shelf& s) noexcept;
   void pack_metadata_of(shelf*& each) noexcept;
-  void pack_metadata() noexcept;
+  void pack_metadata(work_left& work) noexcept;
 
   // --- kinds.cpp
   [[nodiscard]] bool make_kind_room(std::uint32_t index) noexcept;
@@ -237,8 +238,13 @@ class heap_impl final : public heap {
   std::size_t lower(shelf& s, std::size_t goal, work_left& work, shelf* into = nullptr) noexcept;
   std::size_t lower_and_trim(shelf& s, std::size_t goal, work_left& work) noexcept;
   bool anchor(shelf& s, stop_reason why) noexcept;
+  [[nodiscard]] bool gains_by_draining(const shelf& s) const noexcept;
   bool compact_shelf(shelf& s, work_left& work) noexcept;
   bool compact_shelves(work_left& work) noexcept;
+  bool compact_parts(work_left& work, bool thorough) noexcept;
+  bool trim_idle(work_left& work) noexcept;
+  [[nodiscard]] bool is_vain(bool thorough) const noexcept;
+  bool refuses_still(work_left& work) noexcept;
   verdict call_mover(std::uint8_t kind_index, void* from, void* to, std::size_t size, std::size_t to_size) noexcept;
   verdict call_mover(std::uint8_t kind_index, void* from, void* to, std::size_t size) noexcept {
     return call_mover(kind_index, from, to, size, size);
@@ -260,7 +266,7 @@ class heap_impl final : public heap {
   bool restore_hole(shelf& s) noexcept;
   bool fill_withdrawn(shelf& s, work_left& work) noexcept;
   std::uint32_t take_top_holes(shelf& s, page_info* top, std::uint32_t index) noexcept;
-  void close_gaps(shelf& s, page_info* page, std::size_t end) noexcept;
+  void close_gaps(page_info* page, std::uint64_t* missing_map, std::size_t end) noexcept;
   void forget_withdrawn(shelf& s, page_info* page) noexcept;
 
   // --- spacing.cpp
@@ -285,7 +291,7 @@ class heap_impl final : public heap {
   void pay_for_large(work_left& work) noexcept;
   void* take_guest(const shelf& s) noexcept;
   void* take_large(const large_space::place& at, std::size_t size, std::uint8_t kind_index) noexcept;
-  [[nodiscard]] static std::size_t place_end(const large_space::place& at, std::size_t size) noexcept;
+  bool make_resident(const large_space::place& at, std::size_t size) noexcept;
   bool add_large_page(std::size_t size) noexcept;
   void free_large(page_info* page, void* block) noexcept;
   void release_large_page(large_page* in) noexcept;
@@ -299,13 +305,34 @@ class heap_impl final : public heap {
   move_result move_to_shelf(large_page* in, std::uint32_t index) noexcept;
   bool clear_window(const window_request& r, work_left& work, large_space::place& cleared) noexcept;
   bool move_out(const large_space::window& w, unsigned depth, work_left& work) noexcept;
+  [[nodiscard]] bool may_try(const large_page* in) const noexcept {
+    return static_cast<std::int32_t>(freed_clock() - in->retry_at) >= 0;
+  }
+  void note_failure(large_page* in, bool refused) noexcept;
+
+  // --- large_compactor.cpp
+  // Whether all blocks of a page may be moved, as far as pins and kinds go.
+  [[nodiscard]] static bool all_movable(const large_page* in) noexcept { return in->page->pins == 0 && in->fixed == 0; }
   [[nodiscard]] large_page* emptiest_large_page(std::size_t live_max, std::uint32_t pages_max) noexcept;
-  bool can_evacuate(large_page* in, std::size_t block_bytes_max) noexcept;
   bool begin_evacuating(large_page* in, std::size_t block_bytes_max) noexcept;
+  [[nodiscard]] static std::uint32_t largest_of(const large_page* in) noexcept;
   bool evacuate(work_left& work) noexcept;
   bool empty_large_pages(work_left& work) noexcept;
   bool pack_large(large_page* in, work_left& work) noexcept;
   void trim_large_tail(large_page* in) noexcept;
+  void forget_missing(large_page* in) noexcept;
+  std::size_t withdraw_large(large_page* in, work_left& work) noexcept;
+  std::size_t give_vacant(large_page* in) noexcept;
+  [[nodiscard]] std::size_t vacant_bytes(const large_page* in) const noexcept;
+  std::size_t withdraw_beside_stuck(std::size_t goal, work_left& work) noexcept;
+  [[nodiscard]] std::size_t aligned_bytes(const large_block& b) const noexcept;
+  [[nodiscard]] std::size_t needed_bytes(const large_page* in) const noexcept;
+  [[nodiscard]] bool worth_repacking(const large_page* in) const noexcept;
+  bool pour(large_page* from, large_page*& to, work_left& work) noexcept;
+  void end_pouring(large_page* to) noexcept;
+  bool repack_large(work_left& work) noexcept;
+  void ask_again(large_page* in, work_left& work) noexcept;
+  bool compact_large(work_left& work, bool thorough) noexcept;
 
   // --- runs.cpp
   struct page_window {
@@ -433,7 +460,16 @@ class heap_impl final : public heap {
   std::uint64_t spill_allocations_ = 0;
   std::uint64_t regrown_bytes_ = 0;  // in this period, by shelves lowered in this or the last
   bool in_mover_ = false;
-  mutable const char* visitor_ = nullptr;    // that is shown blocks, pages or text and must not use the heap
+  mutable const char* visitor_ = nullptr;  // that is shown blocks, pages or text and must not use the heap
+  bool asking_once_ = false;               // a refusal is the answer, and no reason to ask others
+  bool os_refused_ = false;                // to take memory back, in this compaction
+  struct {
+    std::uint64_t changes = ~std::uint64_t{0};  // as of the last compaction, if it could move nothing
+    std::size_t room = 0;                       // in the budget, then
+    bool thorough = false;
+    stop_reason why = stop_reason::done;
+  } vain_;
+  std::uint32_t ask_next_ = 0;               // of shelves and large pages: which of those that refuse is asked next
   stop_reason blocked_ = stop_reason::done;  // why blocks were left behind, in this compaction
   std::uint64_t trimmed_bytes_ = 0;          // given back to the OS, ever
   std::uint64_t grown_bytes_ = 0;            // charged for pages, ever

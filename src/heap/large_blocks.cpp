@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Blocks of the large space: too big for a shelf, and up to half a page.
+// Blocks of the large space: too big for a shelf, and up to half a page. Allocating and freeing them, and making room
+// for one among others.
 #include <algorithm>
 #include <cstring>
 
@@ -45,7 +46,7 @@ void* heap_impl::allocate_large(std::uint8_t kind_index, std::size_t size, std::
     }
     if (!large_.find_fresh(size, alignment, at)) {
       if (add_large_page(size + alignment)) continue;
-    } else if (extend_resident(at.in->page, place_end(at, size))) {
+    } else if (make_resident(at, size)) {
       return take_large(at, size, kind_index);
     }
     ++attempt;
@@ -83,13 +84,27 @@ void* heap_impl::take_guest(const shelf& s) noexcept {
   return take_large(at, s.slot, s.kind);
 }
 
-std::size_t heap_impl::place_end(const large_space::place& at, std::size_t size) noexcept {
-  return (at.begin + large_space::granules(size)) * large_space::granule;
+// Makes what a block needs at its place ours to touch. False: no budget.
+bool heap_impl::make_resident(const large_space::place& at, std::size_t size) noexcept {
+  page_info* page = at.in->page;
+  const std::uint32_t end = at.begin + large_space::granules(size);
+  if (page->missing != 0) {
+    const std::uint32_t first = large_.os_page_of(at.begin);
+    const std::uint32_t last = large_.os_page_of(end - 1) + 1;
+    std::size_t growth = 0;
+    for (std::uint32_t i = first; i < last; ++i) growth += base::test_bit(at.in->missing, i) ? os_page_ : 0;
+    if (growth != 0 && !pool_.charge(growth)) return false;  // even nothing is too much above the budget
+    held_ += growth;
+    grown_bytes_ += growth;
+    large_.mark_missing(at.in, first, last, false);
+    if (growth != 0) os::make_resident(page->base + first * os_page_, (last - first) * os_page_);
+  }
+  return extend_resident(page, end * large_space::granule);
 }
 
 void* heap_impl::take_large(const large_space::place& at, std::size_t size, std::uint8_t kind_index) noexcept {
   count_allocation(base::round_up(size, large_space::granule));
-  return large_.take(at, size, kind_index);
+  return large_.take(at, size, kind_index, kind_infos_[kind_index].options.move == nullptr);
 }
 
 // A new page for the large space with `size` bytes of it ours to touch.
@@ -97,14 +112,20 @@ bool heap_impl::add_large_page(std::size_t size) noexcept {
   page_info* page = pool_.take(true);
   if (page == nullptr) return false;
   held_ += page->resident_bytes();
-  const std::size_t begin = page->resident_begin;
-  if (begin != 0 && !pool_.charge(begin)) {
-    give_page(page);
-    return false;
+  if (page->resident_begin != 0) {
+    if (pool_.charge(page->resident_begin)) {
+      held_ += page->resident_begin;
+      grown_bytes_ += page->resident_begin;
+    } else if (trim_resident(page, 0)) {  // where the budget is full, what it holds may be what there is no room for
+      page->resident_end = 0;
+    } else {
+      give_page(page);
+      return false;
+    }
+    page->resident_begin = 0;
   }
-  held_ += begin;
-  page->resident_begin = 0;
   large_page* in = extend_resident(page, std::min(page_bytes_, size)) ? large_.add(page) : nullptr;
+  if (in == nullptr && page->resident_end > size && trim_resident(page, size)) in = large_.add(page);
   if (in == nullptr) {
     give_page(page);
     return false;
@@ -132,6 +153,7 @@ void heap_impl::free_large(page_info* page, void* block) noexcept {
 void heap_impl::release_large_page(large_page* in) noexcept {
   if (evacuating_ == in) evacuating_ = nullptr;
   page_info* page = in->page;
+  forget_missing(in);
   large_.remove(in);
   give_page(page);
 }
@@ -140,6 +162,17 @@ void heap_impl::release_large_page(large_page* in) noexcept {
 
 // Time as far as it matters to blocks that could not be moved: what was freed, in steps.
 std::uint32_t heap_impl::freed_clock() const noexcept { return static_cast<std::uint32_t>(freed_bytes_ >> 16); }
+
+// A block of the page could not be moved. For want of room: that changes soon. Because its mover refused: that may not,
+// so such a page is asked half as often each time, down to once while all that the heap holds is freed.
+void heap_impl::note_failure(large_page* in, bool refused) noexcept {
+  std::uint32_t wait = 1;
+  if (refused) {
+    in->refusals = static_cast<std::uint8_t>(std::min(in->refusals + 1, 16));
+    wait = std::min(1U << in->refusals, static_cast<std::uint32_t>(held_ >> 16) + 2);
+  }
+  in->retry_at = freed_clock() + wait;
+}
 
 bool heap_impl::may_move(const large_page* in, const large_block& b) const noexcept {
   return kind_infos_[b.kind].options.move != nullptr && !is_pinned(in->page, large_space::address(in, b.begin));
@@ -154,7 +187,7 @@ heap_impl::move_result heap_impl::move_large(large_page* in, std::uint32_t index
   if (!large_.find(size, alignment, at)) {
     if (size <= slot_max_) return move_to_shelf(in, index);
     if (!may_grow || !large_.find_fresh(size, alignment, at)) return move_result::stays;
-    if (!extend_resident(at.in->page, place_end(at, size))) return move_result::stays;
+    if (!make_resident(at, size)) return move_result::stays;
   }
   return move_large_to(in, index, at);
 }
@@ -164,7 +197,7 @@ heap_impl::move_result heap_impl::move_large_to(large_page* in, std::uint32_t in
   const large_block b = in->blocks()[index];
   const std::size_t size = b.size * large_space::granule;
   large_page* to = at.in;
-  char* address = large_.take(at, size, b.kind);
+  char* address = large_.take(at, size, b.kind, false);  // what moves has a mover
   if (to == in && at.index <= index) ++index;
   const verdict answer = call_mover(b.kind, large_space::address(in, b.begin), address, size);
   if (answer == verdict::moved) {
@@ -212,7 +245,6 @@ bool heap_impl::clear_window(const window_request& r, work_left& work, large_spa
     if (!may_move(in, b)) return large_space::nothing;
     return b.size > largest ? 2U * b.size : b.size;
   };
-  const std::uint32_t now = freed_clock();
   for (int attempt = 0; attempt < window_attempts_max; ++attempt) {
     const std::uint32_t pages = large_.pages().size();
     large_space::window best;
@@ -221,7 +253,7 @@ bool heap_impl::clear_window(const window_request& r, work_left& work, large_spa
     for (std::uint32_t i = 0; i < std::min(pages, window_pages_max) && best.cost > need / cheap_part; ++i) {
       if (window_cursor_ >= pages) window_cursor_ = 0;
       large_page* in = large_.pages()[window_cursor_++];
-      if (in->open && in->failed_at != now) large_space::cheapest_window(in, need, cost_of, best);
+      if (in->open && may_try(in)) large_space::cheapest_window(in, need, cost_of, best);
     }
     if (best.in == nullptr) return false;
     if (!move_out(best, r.depth, work)) continue;
@@ -251,112 +283,15 @@ bool heap_impl::move_out(const large_space::window& w, unsigned depth, work_left
     const bool room =
         large_.find(size, alignment, at) || (depth != 0 && clear_window({size, alignment, size, depth - 1}, work, at));
     if (!room || move_large_to(in, largest, at) == move_result::stays) {
-      in->failed_at = freed_clock();
+      note_failure(in, room);
       break;
     }
+    in->refusals = 0;
     --last;
   }
   large_.open(in);
   if (last != w.first && in->count == 0) release_large_page(in);
   return last == w.first;
-}
-
-// Of so many pages, the next in turn, the one with fewest live bytes, if no more than live_max, that has not failed to
-// be cleared lately.
-large_page* heap_impl::emptiest_large_page(std::size_t live_max, std::uint32_t pages_max) noexcept {
-  large_page* best = nullptr;
-  const std::uint32_t now = freed_clock();
-  const std::uint32_t pages = large_.pages().size();
-  for (std::uint32_t i = 0; i < std::min(pages, pages_max); ++i) {
-    if (emptiest_cursor_ >= pages) emptiest_cursor_ = 0;
-    large_page* in = large_.pages()[emptiest_cursor_++];
-    if (in->failed_at == now || large_space::live_bytes(in) > live_max) continue;
-    if (best == nullptr || in->live < best->live) best = in;
-  }
-  return best;
-}
-
-// Whether every block of a page of the large space could be moved, one at a time, in work of so many bytes.
-bool heap_impl::can_evacuate(large_page* in, std::size_t block_bytes_max) noexcept {
-  for (std::uint32_t i = 0; i < in->count; ++i) {
-    const large_block& b = in->blocks()[i];
-    if (!may_move(in, b)) {
-      if (blocked_ != stop_reason::refused) blocked_ = stop_reason::pinned;
-      return false;
-    }
-    if (b.size * large_space::granule > block_bytes_max) return false;
-  }
-  return true;
-}
-
-// Makes a page the one to be cleared. False, and it is left alone until more was freed, if it can't be.
-bool heap_impl::begin_evacuating(large_page* in, std::size_t block_bytes_max) noexcept {
-  if (!can_evacuate(in, block_bytes_max)) {
-    in->failed_at = freed_clock();
-    return false;
-  }
-  evacuating_ = in;
-  large_.close(in);
-  return true;
-}
-
-// Goes on clearing the page. True: it was given to the pool. Otherwise evacuating_ is null if the page can't be cleared
-// now, and still set if only the work was spent.
-bool heap_impl::evacuate(work_left& work) noexcept {
-  large_page* in = evacuating_;
-  bool cleared = can_evacuate(in, ~std::size_t{0});
-  while (in->count != 0 && cleared) {
-    const std::uint32_t last = in->count - 1;
-    const std::size_t size = in->blocks()[last].size * large_space::granule;
-    if (!work.allows(size)) {
-      if (size <= work.bytes_max) return false;
-      cleared = false;  // no work of this size gets past it
-      break;
-    }
-    work.spend(size);
-    cleared = move_large(in, last, false) == move_result::gone;
-  }
-  if (cleared) {
-    release_large_page(in);
-  } else {
-    evacuating_ = nullptr;
-    large_.open(in);
-    in->failed_at = freed_clock();
-  }
-  return cleared;
-}
-
-// Moves the last blocks of a page into holes further down, for its end to be given back. False: the work is spent.
-bool heap_impl::pack_large(large_page* in, work_left& work) noexcept {
-  while (in->open && in->count != 0) {
-    const std::uint32_t last = in->count - 1;
-    const large_block b = in->blocks()[last];
-    const std::size_t alignment = std::max(kind_infos_[b.kind].options.alignment, large_space::granule);
-    large_space::place to{in, 0, 0};
-    std::uint32_t hole = 0;  // where the one before block to.index begins
-    for (; to.index <= last; ++to.index) {
-      to.begin = static_cast<std::uint32_t>(base::round_up(hole, alignment / large_space::granule));
-      if (to.begin + b.size <= in->blocks()[to.index].begin) break;
-      hole = in->blocks()[to.index].end();
-    }
-    if (to.index > last) break;
-    ++blocks_examined_;
-    if (!may_move(in, b)) {
-      if (blocked_ != stop_reason::refused) blocked_ = stop_reason::pinned;
-      break;
-    }
-    const std::size_t size = b.size * large_space::granule;
-    if (!work.allows(size)) return false;
-    work.spend(size);
-    if (move_large_to(in, last, to) == move_result::stays) break;
-  }
-  return true;
-}
-
-// Gives back what is resident behind the last block of a page of the large space.
-void heap_impl::trim_large_tail(large_page* in) noexcept {
-  trim_resident(in->page, in->count == 0 ? 0 : in->blocks()[in->count - 1].end() * large_space::granule);
-  large_.note_room(in);
 }
 
 }  // namespace scoot

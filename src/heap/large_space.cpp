@@ -10,12 +10,16 @@
 
 namespace scoot {
 
-large_space::large_space(page_pool_impl& pool, std::size_t page_bytes, std::size_t block_bytes_min) noexcept
+large_space::large_space(page_pool_impl& pool, std::size_t page_bytes, std::size_t os_page_bytes,
+                         std::size_t block_bytes_min) noexcept
     : pool_(pool),
       page_granules_(granules(page_bytes)),
+      os_shift_(base::log2_floor(granules(os_page_bytes))),
       block_granules_min_(granules(block_bytes_min)),
       capacity_(static_cast<std::uint32_t>(page_bytes / block_bytes_min) + guests_max),
-      pages_(pool) {}
+      pages_(pool) {
+  SCOOT_CHECK(1, page_bytes / os_page_bytes <= large_page::os_pages_max, "OS pages of %zu bytes", os_page_bytes);
+}
 
 large_space::~large_space() { SCOOT_CHECK(1, pages_.size() == 0, "large space destroyed with pages in it"); }
 
@@ -58,7 +62,7 @@ void large_space::unlink(large_page* in, list_kind k) noexcept {
 
 void large_space::close(large_page* in) noexcept {
   unlink(in, by_hole);
-  unlink(in, by_tail);
+  unlink(in, by_fresh);
   in->open = false;
 }
 
@@ -76,23 +80,71 @@ void large_space::relist(large_page* in, list_kind k, std::uint32_t room) noexce
 void large_space::note_room(large_page* in) noexcept {
   if (!in->open) return;
   relist(in, by_hole, hole_room(in));
-  relist(in, by_tail, tail_room(in));
+  relist(in, by_fresh, fresh_room(in));
+}
+
+// Calls visit(index, begin, end) for each stretch between blocks, the last one up to the end of the page.
+template <class Visit>
+void large_space::visit_holes(const large_page* in, Visit visit) const noexcept {
+  const large_block* b = in->blocks();
+  std::uint32_t begin = 0;
+  for (std::uint32_t i = 0; i < in->count; ++i) {
+    if (b[i].begin != begin) visit(i, begin, std::uint32_t{b[i].begin});
+    begin = b[i].end();
+  }
+  if (begin != page_granules_) visit(in->count, begin, page_granules_);
+}
+
+// The same for each stretch of them that is all resident.
+template <class Visit>
+void large_space::visit_resident(const large_page* in, Visit visit) const noexcept {
+  const std::uint32_t resident = resident_granules(in);
+  visit_holes(in, [&](std::uint32_t index, std::uint32_t begin, std::uint32_t end) {
+    end = std::min(end, resident);
+    if (in->page->missing == 0) {
+      if (begin < end) visit(index, begin, end);
+      return;
+    }
+    for (std::uint32_t at = begin; at < end;) {
+      const std::uint32_t first = at;
+      const auto os_page_end = [&] { return std::min(end, (os_page_of(at) + 1) << os_shift_); };
+      while (at < end && !base::test_bit(in->missing, os_page_of(at))) at = os_page_end();
+      if (at != first) visit(index, first, at);
+      while (at < end && base::test_bit(in->missing, os_page_of(at))) at = os_page_end();
+    }
+  });
+}
+
+// The same for each that is not all resident.
+template <class Visit>
+void large_space::visit_fresh(const large_page* in, Visit visit) const noexcept {
+  const std::uint32_t resident = resident_granules(in);
+  if (in->page->missing == 0) {
+    const std::uint32_t begin = in->count == 0 ? 0 : in->blocks()[in->count - 1].end();
+    if (resident != page_granules_ && begin != page_granules_) visit(in->count, begin, page_granules_);
+    return;
+  }
+  visit_holes(in, [&](std::uint32_t index, std::uint32_t begin, std::uint32_t end) {
+    bool fresh = end > resident;
+    for (std::uint32_t i = os_page_of(begin); !fresh && i <= os_page_of(end - 1); ++i) {
+      fresh = base::test_bit(in->missing, i);
+    }
+    if (fresh) visit(index, begin, end);
+  });
 }
 
 std::uint32_t large_space::hole_room(const large_page* in) const noexcept {
   std::uint32_t largest = 0;
-  std::uint32_t begin = 0;
-  const large_block* b = in->blocks();
-  for (std::uint32_t i = 0; i < in->count; ++i) {
-    largest = std::max(largest, b[i].begin - begin);
-    begin = b[i].end();
-  }
-  return std::max(largest, resident_granules(in) - begin);
+  visit_resident(
+      in, [&](std::uint32_t, std::uint32_t begin, std::uint32_t end) { largest = std::max(largest, end - begin); });
+  return largest;
 }
 
-std::uint32_t large_space::tail_room(const large_page* in) const noexcept {
-  if (resident_granules(in) == page_granules_) return 0;
-  return page_granules_ - (in->count == 0 ? 0 : in->blocks()[in->count - 1].end());
+std::uint32_t large_space::fresh_room(const large_page* in) const noexcept {
+  std::uint32_t largest = 0;
+  visit_fresh(in,
+              [&](std::uint32_t, std::uint32_t begin, std::uint32_t end) { largest = std::max(largest, end - begin); });
+  return largest;
 }
 
 std::uint32_t large_space::largest_hole() const noexcept {
@@ -145,21 +197,36 @@ std::uint32_t align(std::uint32_t begin, std::size_t alignment) noexcept {
 
 }  // namespace
 
+namespace {
+
+// Keeps the smallest stretch in which a block fits.
+struct closest_fit {
+  std::uint32_t need;
+  std::size_t alignment;
+  std::uint32_t room = large_space::nothing;
+  std::uint32_t index = 0;
+  std::uint32_t at = 0;
+
+  void operator()(std::uint32_t before, std::uint32_t begin, std::uint32_t end) noexcept {
+    const std::uint32_t aligned = align(begin, alignment);
+    if (end < aligned + need || end - begin >= room) return;
+    room = end - begin;
+    index = before;
+    at = aligned;
+  }
+  bool tell(large_page* in, large_space::place& found) const noexcept {
+    found = {in, index, at};
+    return room != large_space::nothing;
+  }
+};
+
+}  // namespace
+
 // The smallest resident hole of the page in which the block fits.
 bool large_space::closest_hole(large_page* in, std::uint32_t need, std::size_t alignment, place& found) const noexcept {
-  const large_block* b = in->blocks();
-  std::uint32_t best = nothing;
-  std::uint32_t hole = 0;
-  for (std::uint32_t i = 0; i <= in->count; ++i) {
-    const std::uint32_t end = i == in->count ? resident_granules(in) : b[i].begin;
-    const std::uint32_t begin = align(hole, alignment);
-    if (end >= begin + need && end - hole < best) {
-      best = end - hole;
-      found = {in, i, begin};
-    }
-    if (i != in->count) hole = b[i].end();
-  }
-  return best != nothing;
+  closest_fit fit{need, alignment};
+  visit_resident(in, [&](std::uint32_t i, std::uint32_t begin, std::uint32_t end) { fit(i, begin, end); });
+  return fit.tell(in, found);
 }
 
 bool large_space::find(std::size_t bytes, std::size_t alignment, place& found) const noexcept {
@@ -175,18 +242,46 @@ bool large_space::find_for_guest(std::size_t bytes, std::size_t alignment, place
 }
 
 bool large_space::find_fresh(std::size_t bytes, std::size_t alignment, place& found) const noexcept {
-  large_page* in = closest(by_tail, sure_room(bytes, alignment), is_guest(granules(bytes)));
+  large_page* in = closest(by_fresh, sure_room(bytes, alignment), is_guest(granules(bytes)));
   if (in == nullptr) return false;
-  found = {in, in->count, align(in->count == 0 ? 0 : in->blocks()[in->count - 1].end(), alignment)};
-  return true;
+  closest_fit fit{granules(bytes), alignment};
+  visit_fresh(in, [&](std::uint32_t i, std::uint32_t begin, std::uint32_t end) { fit(i, begin, end); });
+  return fit.tell(in, found);
 }
 
-char* large_space::take(const place& at, std::size_t bytes, std::uint8_t kind) noexcept {
+bool large_space::next_vacant(const large_page* in, std::uint32_t& first, std::uint32_t& end) const noexcept {
+  const std::uint32_t from = first;
+  bool found = false;
+  visit_resident(in, [&](std::uint32_t index, std::uint32_t hole, std::uint32_t hole_end) {
+    if (found || index == in->count) return;
+    first = std::max(from, os_page_of(hole + (1U << os_shift_) - 1));
+    end = os_page_of(hole_end);
+    found = first < end;
+  });
+  return found;
+}
+
+std::uint32_t large_space::mark_missing(large_page* in, std::uint32_t first, std::uint32_t end, bool missing) noexcept {
+  std::uint32_t changed = 0;
+  for (std::uint32_t i = first; i < end; ++i) {
+    if (base::test_bit(in->missing, i) == missing) continue;
+    missing ? base::set_bit(in->missing, i) : base::clear_bit(in->missing, i);
+    ++changed;
+  }
+  const auto units = static_cast<std::uint16_t>((changed << os_shift_) * granule / page_info::missing_unit);
+  std::uint16_t& count = in->page->missing;
+  count = static_cast<std::uint16_t>(missing ? count + units : count - units);
+  note_room(in);
+  return changed;
+}
+
+char* large_space::take(const place& at, std::size_t bytes, std::uint8_t kind, bool fixed) noexcept {
   large_page* in = at.in;
   large_block* b = in->blocks();
   std::copy_backward(b + at.index, b + in->count, b + in->count + 1);
-  b[at.index] = {static_cast<std::uint16_t>(at.begin), static_cast<std::uint16_t>(granules(bytes)), kind, false};
+  b[at.index] = {static_cast<std::uint16_t>(at.begin), static_cast<std::uint16_t>(granules(bytes)), kind, false, fixed};
   ++in->count;
+  if (fixed) ++in->fixed;
   in->live += b[at.index].size;
   if (is_guest(b[at.index].size)) ++in->guests;
   note_room(in);
@@ -205,14 +300,17 @@ void large_space::give(large_page* in, std::uint32_t index) noexcept {
   large_block* b = in->blocks();
   in->live -= b[index].size;
   if (is_guest(b[index].size)) --in->guests;
+  if (b[index].fixed) --in->fixed;
+  in->swept = false;
   std::copy(b + index + 1, b + in->count, b + index);
   --in->count;
   if (!in->open) return;
+  if (in->page->missing != 0) return note_room(in);
   // Only the hole it left can have become the largest.
   const std::uint32_t begin = index == 0 ? 0 : b[index - 1].end();
   const std::uint32_t end = index == in->count ? resident_granules(in) : b[index].begin;
   relist(in, by_hole, std::max(in->listed[by_hole].room, end - begin));
-  relist(in, by_tail, tail_room(in));
+  relist(in, by_fresh, fresh_room(in));
 }
 
 large_page* large_space::add(page_info* page) noexcept {
@@ -237,7 +335,14 @@ void large_space::verify(const large_page* in) const noexcept {
   std::uint32_t end = 0;
   std::uint32_t live = 0;
   std::uint32_t guests = 0;
+  std::uint32_t fixed = 0;
+  std::size_t missing = 0;
+  for (std::uint32_t i = 0; i < large_page::os_pages_max; ++i) missing += base::test_bit(in->missing, i) ? 1 : 0;
   for (std::uint32_t i = 0; i < in->count; ++i) {
+    for (std::uint32_t o = os_page_of(b[i].begin); o <= os_page_of(b[i].end() - 1); ++o) {
+      if (base::test_bit(in->missing, o)) base::fail(__FILE__, __LINE__, "large space: block %u on missing memory", i);
+    }
+    if (b[i].fixed) ++fixed;
     if (b[i].begin < end || b[i].size == 0 || b[i].end() > page_granules_) {
       base::fail(__FILE__, __LINE__, "large space: block %u of page %p overlaps", i,
                  static_cast<const void*>(in->page->base));
@@ -248,10 +353,12 @@ void large_space::verify(const large_page* in) const noexcept {
   }
   if (end * granule > in->page->resident_end)
     base::fail(__FILE__, __LINE__, "large space: block beyond what is charged");
-  if (live != in->live || guests != in->guests || in->count > capacity_)
+  if (((missing << os_shift_) * granule) != in->page->missing_bytes())
+    base::fail(__FILE__, __LINE__, "large space: missing bytes of a page");
+  if (live != in->live || guests != in->guests || fixed != in->fixed || in->count > capacity_)
     base::fail(__FILE__, __LINE__, "large space: broken sums");
-  const std::uint32_t room[] = {hole_room(in), tail_room(in)};
-  for (const list_kind k : {by_hole, by_tail}) {
+  const std::uint32_t room[] = {hole_room(in), fresh_room(in)};
+  for (const list_kind k : {by_hole, by_fresh}) {
     if (in->listed[k].room != (in->open ? room[k] : 0)) base::fail(__FILE__, __LINE__, "large space: room of a page");
     if (in->listed[k].room == 0) continue;
     const list_index at = list_of(in->listed[k].room);

@@ -24,7 +24,7 @@ class page_drawing {
   void add_live(std::size_t begin, std::size_t end) noexcept { add(begin, end, 1); }
   // All slots but the holes, of which there are few as a rule.
   void add(const shelf& s, const page_info* page) noexcept {
-    if (page->missing != 0) note_missing(s, page);
+    if (page->missing != 0) note_missing(s.missing_map(page), std::size_t{1} << s.os_page_shift);
     const std::uint32_t fresh = s.fresh_of(page);
     add_live(page->start(), page->start() + std::size_t{fresh} * s.slot);
     if (page->holes == 0 && page->withdrawn == 0) return;
@@ -36,7 +36,8 @@ class page_drawing {
       }
     }
   }
-  void add(const large_page* in) noexcept {
+  void add(const large_page* in, std::size_t os_page) noexcept {
+    if (in->page->missing != 0) note_missing(in->missing, os_page);
     for (std::uint32_t i = 0; i < in->count; ++i) {
       const large_block& b = in->blocks()[i];
       add_live(b.begin * large_space::granule, b.end() * large_space::granule);
@@ -53,10 +54,9 @@ class page_drawing {
   }
 
  private:
-  void note_missing(const shelf& s, const page_info* page) noexcept {
-    const std::size_t os_page = std::size_t{1} << s.os_page_shift;
-    for (std::size_t at = 0; at < s.page_bytes; at += os_page) {
-      if (!base::test_bit(s.missing_map(page), at >> s.os_page_shift)) continue;
+  void note_missing(const std::uint64_t* map, std::size_t os_page) noexcept {
+    for (std::size_t at = 0; at < cells * cell_bytes_; at += os_page) {
+      if (!base::test_bit(map, at / os_page)) continue;
       for (std::size_t cell = at / cell_bytes_; cell * cell_bytes_ < at + os_page; ++cell) {
         missing_[cell] += std::min(os_page, cell_bytes_);
       }

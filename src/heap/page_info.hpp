@@ -37,7 +37,7 @@ struct alignas(64) page_info {
   std::uint32_t pins = 0;         // pinned blocks that begin in this page
   std::uint16_t start_lines = 0;  // shelf: offset of the first slot, in units of start_unit
   std::uint16_t hint_word = 0;    // shelf: no hole in the words of hole_map before this one
-  std::uint16_t missing = 0;      // shelf: of the resident range, in units of missing_unit
+  std::uint16_t missing = 0;      // shelf, large: of the resident range, in units of missing_unit
   page_use use = page_use::free;
   std::uint8_t kind = 0;         // run: of the block
   std::uint16_t arrivals = 0;    // blocks that were moved into the page, ever; wraps, for whoever draws moves

@@ -85,7 +85,7 @@ void heap_impl::view_large_page(const large_page* in, page_view& v, bool draw) c
   }
   if (!draw) return;
   page_drawing fill(page_bytes_);
-  fill.add(in);
+  fill.add(in, os_page_);
   std::memcpy(v.fill, fill.draw(in->page), page_drawing::cells);
 }
 

@@ -170,22 +170,19 @@ void heap_impl::visit_pins_of(const shelf& s, pin_visitor visit, void* context) 
 void heap_impl::visit_pins(pin_visitor visit, void* context) const noexcept {
   if (pins_.size() == 0) return;
   for (const shelf* s : shelves_) visit_pins_of(*s, visit, context);
-  // Of a page of the large space with a pin all holes stay, unless blocks of pages without one fill them.
-  const auto stays = [&](const large_page* in) {
-    for (std::uint32_t i = 0; i < in->count; ++i) {
-      if (kind_infos_[in->blocks()[i].kind].options.move == nullptr) return false;  // it would stay without the pin
-    }
-    return in->page->pins != 0;
-  };
+  // Of a page of the large space with a pin, what lies on OS pages beside blocks stays, unless blocks of pages without
+  // a pin fill it. (Where a block has no mover, it would stay without the pin.)
+  const auto stays = [&](const large_page* in) { return in->page->pins != 0 && in->fixed == 0; };
+  const auto strands = [&](const large_page* in) { return large_waste(in) - vacant_bytes(in); };
   std::size_t holes = 0;
   std::size_t movable = 0;
   for (const large_page* in : large_.pages()) {
-    if (stays(in)) holes += in->page->resident_bytes() - large_space::live_bytes(in);
+    if (stays(in)) holes += strands(in);
     if (in->page->pins == 0) movable += large_space::live_bytes(in);
   }
   for (const large_page* in : large_.pages()) {
     if (in->page->pins == 0) continue;
-    const std::size_t of_page = stays(in) ? in->page->resident_bytes() - large_space::live_bytes(in) : 0;
+    const std::size_t of_page = stays(in) ? strands(in) : 0;
     for (std::uint32_t i = 0; i < in->count; ++i) {
       const large_block& b = in->blocks()[i];
       const char* block = large_space::address(in, b.begin);

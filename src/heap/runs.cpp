@@ -126,10 +126,8 @@ void heap_impl::note_costs(const region& r, std::uint32_t* costs) const noexcept
     }
   }
   for (const large_page* in : large_.pages()) {
-    if (!in_region(in->page) || in->failed_at == freed_clock()) continue;
-    const bool movable =
-        std::all_of(in->blocks(), in->blocks() + in->count, [&](const large_block& b) { return may_move(in, b); });
-    if (movable) costs[in->page - r.infos] = cost_of_bytes(large_space::live_bytes(in));
+    if (!in_region(in->page) || !may_try(in)) continue;
+    if (all_movable(in)) costs[in->page - r.infos] = cost_of_bytes(large_space::live_bytes(in));
   }
   for (const page_info* first : runs_) {
     if (!in_region(first) || kind_infos_[first->kind].options.move == nullptr || first->pins != 0) continue;
@@ -221,20 +219,22 @@ bool heap_impl::gather_pages(work_left& work) noexcept {
     if (costs == nullptr) return true;
     note_costs(r, costs);
     const std::size_t first_span = (-reinterpret_cast<std::uintptr_t>(r.base) >> pool_.page_shift()) % span;
+    const std::size_t end = first_span + (r.usable_pages - std::min(first_span, r.usable_pages)) / span * span;
+    auto free_below = static_cast<std::size_t>(std::count(costs, costs + end, 0U));
+    std::size_t taken = 0;  // of these, the lowest, by pages that were moved
     bool spent = false;
-    for (std::size_t begin = first_span + (r.usable_pages - std::min(first_span, r.usable_pages)) / span * span;
-         begin >= first_span + span && !spent; begin -= span) {
+    for (std::size_t begin = end; begin >= first_span + span && !spent; begin -= span) {
       std::uint64_t cost = 0;
       std::size_t used = 0;
       for (std::size_t k = begin - span; k < begin; ++k) {
         cost += std::min(costs[k], cost_body);
         used += costs[k] != 0 ? 1 : 0;
       }
+      free_below -= span - used;
       if (used == 0 || cost > cost_max) continue;
-      const auto free_below = static_cast<std::size_t>(std::count(costs, costs + begin - span, 0U));
-      if (free_below < used) break;
-      spent = !empty_span(r.infos + begin - span, span, costs + begin - span, work);
-      note_costs(r, costs);
+      if (free_below < taken + used) break;
+      taken += used;
+      spent = !work.on_time() || !empty_span(r.infos + begin - span, span, costs + begin - span, work);
     }
     pool_.metadata_free(costs, bytes);
     if (spent) return false;
@@ -355,27 +355,25 @@ page_info* heap_impl::spare_shelf_page(shelf& s, std::size_t start, std::uint32_
   return page;
 }
 
-// Moves the blocks of a page of the large space to the same places of another page. If one does not move, both stay.
+// Moves the blocks of a page of the large space to another page, one beside the other. If one does not move, both stay.
 bool heap_impl::relocate_large_page(large_page* from, const page_window& w, work_left& work) noexcept {
-  if (!add_large_page(from->blocks()[from->count - 1].end() * large_space::granule)) return false;
-  large_page* to = large_.pages()[large_.pages().size() - 1];
+  if (!add_large_page(needed_bytes(from))) return false;
+  large_page* const fresh = large_.pages()[large_.pages().size() - 1];
+  large_page* to = fresh;
+  const std::uint64_t kept = blocks_kept_;
   large_.close(from);
-  while (from->count != 0) {
-    const large_block b = from->blocks()[0];
-    const std::size_t size = b.size * large_space::granule;
-    if (!work.allows(size)) break;
-    work.spend(size);
-    if (move_large_to(from, 0, {to, to->count, b.begin}) == move_result::stays) break;
-  }
-  const bool gone = from->count == 0;
-  if (to->count == 0) release_large_page(to);
+  const bool gone = pour(from, to, work);
+  if (to != fresh) end_pouring(to);
+  end_pouring(fresh);
   if (!gone) {
     if (from != evacuating_) large_.open(from);
-    from->failed_at = freed_clock();
+    note_failure(from, blocks_kept_ != kept);
+    (void)give_vacant(from);
     return false;
   }
   if (evacuating_ == from) evacuating_ = nullptr;
   page_info* page = from->page;
+  forget_missing(from);
   large_.remove(from);
   vacate(page, w);
   return true;

@@ -229,7 +229,7 @@ class snapshot_writer {
     if (!begin_page(in->page, "large")) return;
     out_.number("blocks", in->count);
     page_drawing fill(h_.page_bytes_);
-    fill.add(in);
+    fill.add(in, h_.os_page_);
     out_.string("fill", fill.draw(in->page));
     out_.close('}');
   }

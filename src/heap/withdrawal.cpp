@@ -53,7 +53,10 @@ std::size_t heap_impl::withdraw_holes(shelf& s, std::size_t goal, work_left& wor
     if (end == first) continue;
     const std::size_t bytes = std::size_t{end - first} << s.os_page_shift;
     work.spend(stretch_bytes);
-    if (!os::give_back(page->base + (std::size_t{first} << s.os_page_shift), bytes)) continue;
+    if (!os::give_back(page->base + (std::size_t{first} << s.os_page_shift), bytes)) {
+      os_refused_ = true;
+      continue;
+    }
     s.withdraw(page, first, end);
     held_ -= bytes;
     trimmed_bytes_ += bytes;
@@ -155,7 +158,10 @@ bool heap_impl::join_partial(shelf& s, work_left& work) noexcept {
     if (!work.allows(s.slot)) return false;
     const std::size_t end = to->start() + (std::size_t{to->fresh} + 1) * s.slot;
     if (end > to->resident_end) trim_idle_for(s.slot);
-    if (!extend_resident(to, end)) break;
+    if (!extend_resident(to, end)) {
+      trim_top(s);
+      if (!extend_resident(to, end)) break;
+    }
     work.spend(s.slot);
     ++blocks_examined_;
     const verdict answer = call_mover(s.kind, s.slot_address(top, fresh - 1), s.slot_address(to, to->fresh), s.slot);
@@ -190,18 +196,19 @@ bool heap_impl::fill_withdrawn(shelf& s, work_left& work) noexcept {
 
 // Gives what is resident of a page from `end` on back, where nothing is live any more. What is missing there is no
 // longer counted; if the OS refuses, it is charged.
-void heap_impl::close_gaps(shelf& s, page_info* page, std::size_t end) noexcept {
+void heap_impl::close_gaps(page_info* page, std::uint64_t* missing_map, std::size_t end) noexcept {
   end = std::max<std::size_t>(base::round_up(end, os_page_), page->resident_begin);
   std::size_t gaps = 0;
-  for (std::size_t i = end >> s.os_page_shift; i < page->resident_end >> s.os_page_shift; ++i) {
-    if (!base::test_bit(s.missing_map(page), i)) continue;
-    base::clear_bit(s.missing_map(page), i);
+  for (std::size_t i = end / os_page_; i < page->resident_end / os_page_; ++i) {
+    if (!base::test_bit(missing_map, i)) continue;
+    base::clear_bit(missing_map, i);
     gaps += os_page_;
   }
   page->missing = static_cast<std::uint16_t>(page->missing - gaps / page_info::missing_unit);
   const std::size_t resident = page->resident_end - std::min<std::size_t>(end, page->resident_end);
   if (resident == 0) return;
   if (!os::give_back(page->base + end, resident)) {
+    os_refused_ = true;
     held_ += gaps;
     pool_.charge_held(gaps);
     return;
@@ -218,7 +225,7 @@ std::uint32_t heap_impl::take_top_holes(shelf& s, page_info* top, std::uint32_t 
   const bool gap = s.is_withdrawn(top, index);
   const std::uint32_t count = s.take_holes_from(top, index);
   if (gap) {  // nothing above a top is missing
-    close_gaps(s, top, top->start() + std::size_t{index + 1 - count} * s.slot);
+    close_gaps(top, s.missing_map(top), top->start() + std::size_t{index + 1 - count} * s.slot);
     s.limit = top->base + top->resident_end;
   }
   return count;
@@ -228,7 +235,7 @@ std::uint32_t heap_impl::take_top_holes(shelf& s, page_info* top, std::uint32_t 
 // what is resident reaches to its first slot, as ever.
 void heap_impl::forget_withdrawn(shelf& s, page_info* page) noexcept {
   if (page->withdrawn == 0) return;
-  close_gaps(s, page, page->start());
+  close_gaps(page, s.missing_map(page), page->start());
   s.withdrawn -= page->withdrawn;
   page->withdrawn = 0;
 }

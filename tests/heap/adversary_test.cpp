@@ -160,8 +160,24 @@ void wandering_large(opponent& o, std::size_t, const round_end& end) {
   }
 }
 
+// Every second block of a large size survives, and the next size is a little too large for the holes in between.
+void survivors_large(opponent& o, std::size_t, const round_end& end) {
+  for (std::size_t size = 9 * kib; size <= o.pool().page_bytes() / 2; size += size / 6 + 16) {
+    while (o.allocate(size)) {
+    }
+    bool stays = false;
+    for (std::size_t i : o.by_address()) {
+      stays = !stays;
+      if (!stays) o.free(i);
+    }
+    o.renumber();
+    end("survivors");
+  }
+}
+
 constexpr program programs[] = {{"robson", robson_small, false, true},
                                 {"robson_large", robson_large, true},
+                                {"survivors_large", survivors_large, true},
                                 {"survivor_per_os_page", survivor_per_os_page},
                                 {"survivor_per_page", survivor_per_page},
                                 {"ramp_up", ramp_up},

@@ -5,6 +5,9 @@
 // looked at (heap_stats::blocks_examined) and calls of the OS.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <chrono>
+#include <ctime>
 #include <vector>
 
 #include "directory.hpp"
@@ -51,6 +54,63 @@ TEST_F(effort_test, compacting_what_is_pinned_again_and_again_looks_at_no_block)
   EXPECT_EQ(os::calls_made(), calls);
   if (!moves_everything()) {
     EXPECT_EQ(blocks.asked, 0U);
+  }
+}
+
+// The same for blocks of the large space, and of both at once.
+TEST_F(effort_test, so_it_is_with_large_blocks) {
+  for (const bool with_small : {false, true}) {
+    make_holey(20000);
+    for (int i = 0; with_small && i < 20000; ++i) ASSERT_GE(blocks.allocate(*h, k, 400), 0);
+    thin_out(20);
+    pin_all();
+    ASSERT_EQ(h->compact().why, stop_reason::pinned);
+    const std::uint64_t before = examined();
+    const std::uint64_t calls = os::calls_made();
+    const std::size_t asked = blocks.asked;
+    for (int i = 0; i < often; ++i) ASSERT_EQ(h->compact().why, stop_reason::pinned);
+    EXPECT_EQ(examined(), before);
+    EXPECT_EQ(os::calls_made(), calls);
+    EXPECT_EQ(blocks.asked, asked);
+    for (std::byte* block : blocks.at) {
+      if (block != nullptr) h->unpin(block);
+    }
+    EXPECT_EQ(h->compact().why, stop_reason::done);
+    EXPECT_LE(h->stats().held_bytes, h->stats().live_bytes * 33 / 32 + 3 * pool->page_bytes());
+    blocks.at.clear();
+  }
+}
+
+TEST_F(effort_test, compacting_what_refuses_again_and_again_asks_about_one_block_each_time) {
+  for (const std::size_t size : {400, 20000}) {
+    make_holey(size);
+    blocks.answer = [](std::uint32_t) { return verdict::keep; };
+    ASSERT_EQ(h->compact().why, stop_reason::refused);
+    blocks.asked = 0;
+    std::uint64_t before = examined();
+    const std::size_t pages = h->stats().pages;
+    for (int i = 0; i < often; ++i) ASSERT_EQ(h->compact().why, stop_reason::refused);
+    EXPECT_EQ(blocks.asked, std::size_t{often}) << size;
+    EXPECT_LE(examined() - before, std::size_t{often}) << size;
+
+    // Those that would move now are found, whichever they are, and then everything is asked.
+    std::byte* const low = *std::min_element(blocks.at.begin(), blocks.at.end(), [](auto* a, auto* b) {
+      return (a == nullptr ? ~std::uintptr_t{0} : reinterpret_cast<std::uintptr_t>(a)) <
+             (b == nullptr ? ~std::uintptr_t{0} : reinterpret_cast<std::uintptr_t>(b));
+    });
+    blocks.answer = [&](std::uint32_t index) {
+      return blocks.at[index] < low + 2 * pool->page_bytes() ? verdict::moved : verdict::keep;
+    };
+    std::size_t calls = 0;
+    const std::size_t moved = blocks.blocks_moved;
+    while (blocks.blocks_moved == moved && ++calls < 2 * pages) h->compact();
+    EXPECT_LT(calls, 2 * pages) << size;
+    blocks.answer = {};
+    EXPECT_EQ(h->compact().why, stop_reason::done) << size;
+    EXPECT_LE(h->stats().held_bytes, h->stats().live_bytes * 33 / 32 + 3 * pool->page_bytes()) << size;
+    EXPECT_TRUE(blocks.all_intact());
+    h->verify();
+    blocks.at.clear();
   }
 }
 
@@ -130,6 +190,47 @@ TEST_F(effort_test, allocations_in_a_heap_of_pinned_blocks_look_at_each_page_onc
     EXPECT_EQ(blocks.asked, 0U);
   }
   EXPECT_LE(examined(), 2 * pages);
+}
+
+// Processor time of this thread.
+std::chrono::nanoseconds processor_time() {
+  timespec t{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+  return std::chrono::seconds(t.tv_sec) + std::chrono::nanoseconds(t.tv_nsec);
+}
+
+// One block in each page is left of a heap of many: each move gives back a page, which takes longer than the move.
+TEST_F(effort_test, an_effort_in_time_covers_what_moves_nothing_too) {
+  if (moves_everything()) GTEST_SKIP() << "the blocks are no longer where they were allocated";
+  constexpr std::size_t bytes = address_sanitized ? 64 * mib : 384 * mib;
+  heap_options options;
+  options.waste_target = 1;
+  make(2 * bytes, options, mib);
+  const kind quick = h->add_kind({"quick", 8,
+                                  [](void*, void* from, void* to, std::size_t n) noexcept {
+                                    std::memcpy(to, from, n < 64 ? n : 64);
+                                    return verdict::moved;
+                                  },
+                                  nullptr});
+  std::vector<void*> all;
+  for (std::size_t i = 0; i < bytes / 8000; ++i) all.push_back(h->allocate(quick, 8000));
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    if (i % 131 != 0) h->free(all[i]);
+  }
+  effort little;
+  little.time_max = std::chrono::milliseconds(1);
+  int calls = 0;
+  std::chrono::nanoseconds longest{0};
+  for (stop_reason why = stop_reason::effort_spent; why == stop_reason::effort_spent; ++calls) {
+    ASSERT_LT(calls, 2000);
+    const std::chrono::nanoseconds begin = processor_time();
+    why = h->compact(little).why;
+    longest = std::max(longest, processor_time() - begin);
+  }
+  EXPECT_GT(calls, 2);
+  EXPECT_LT(longest, std::chrono::milliseconds(10));
+  EXPECT_LE(h->stats().held_bytes, h->stats().live_bytes + 2 * mib);
+  h->verify();
 }
 
 TEST_F(effort_test, free_pin_unpin_and_changes_of_the_budget_look_at_no_block) {

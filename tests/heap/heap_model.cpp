@@ -363,7 +363,10 @@ void heap_model::run_compact(const effort& e) {
   const std::size_t held_after = heap_->stats().held_bytes;
   // Part-used pages are joined a block at a time: where that stops, an OS page may be begun and another not yet empty.
   const std::size_t begun = 4096 * (done.blocks_kept + (done.why == stop_reason::effort_spent ? 1 : 0));
-  if (held_after > held + begun) fail("compact raised the held bytes from %zu to %zu", held, held_after);
+  if (held_after > held + begun) {
+    fail("compact raised the held bytes from %zu to %zu, with %zu blocks moved, %zu refused, because %u", held,
+         held_after, done.blocks_moved, done.blocks_kept, static_cast<unsigned>(done.why));
+  }
   // Of this pool's pages no other heap's: what it holds less went to the OS, and what a move first took came on top.
   const page_pool_stats after = pool_->stats();
   const std::size_t resident_before = before.held_bytes - before.metadata_bytes;

@@ -43,9 +43,7 @@ inline std::size_t space_bound(const std::map<std::size_t, std::size_t>& blocks,
     }
   }
   if (large_bytes == 0) return bytes;
-  const double empty = static_cast<double>(large_largest) / static_cast<double>(page_bytes);
-  const double filled = 1 - std::max(empty, 1.0 / 16);
-  return bytes + static_cast<std::size_t>(static_cast<double>(large_bytes + page_bytes) / filled);
+  return bytes + large_bytes + large_bytes / 32 + (large_bytes / (page_bytes - large_largest) + 3) * os_page;
 }
 
 // What a pool with one heap may ever have held while at most `live` usable bytes were live, if nothing was ever pinned
