@@ -257,12 +257,18 @@ struct cache_pin {
 struct cache_stats {
   std::size_t budget_bytes = 0;
   std::size_t item_bytes_max = 0;
-  std::size_t items = 0;         // live
-  std::size_t item_bytes = 0;    // keys and values of the live items
-  page_pool_stats pool;          // what is held
-  std::size_t target_bytes = 0;  // of the budget, what may be held now, under pressure less
-  heap_stats heap;               // summed over the shards
-  std::size_t index_bytes = 0;   // index and queues
+  std::size_t items = 0;       // live
+  std::size_t item_bytes = 0;  // keys and values of the live items
+  // The eviction queues, where items wait for their turn to be judged: [0] new ones, [1] those that were used again.
+  std::size_t queued_items[2] = {};
+  std::size_t queued_bytes[2] = {};   // with headers
+  std::uint32_t queue_age_s[2] = {};  // for how long the one whose turn is next has waited, in the shard where it is
+                                      // longest
+  std::uint32_t evicted_age_s = 0;    // for how long the last that was evicted had
+  page_pool_stats pool;               // what is held
+  std::size_t target_bytes = 0;       // of the budget, what may be held now, under pressure less
+  heap_stats heap;                    // summed over the shards
+  std::size_t index_bytes = 0;        // index and queues
   unsigned shards = 0;
   std::uint64_t items_stored = 0;  // ever
   std::uint64_t gets = 0, get_hits = 0, get_expired = 0, get_flushed = 0;

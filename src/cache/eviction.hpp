@@ -47,11 +47,11 @@ class eviction {
 
   void added(queue q, std::size_t bytes) noexcept {
     bytes_[q] += bytes;
-    ++items_;
+    ++items_[q];
   }
   void removed(queue q, std::size_t bytes) noexcept {
     bytes_[q] -= bytes;
-    --items_;
+    --items_[q];
   }
 
   // The queue to take the next candidate from, given which are empty.
@@ -82,7 +82,8 @@ class eviction {
   }
 
   [[nodiscard]] std::size_t bytes(queue q) const noexcept { return bytes_[q]; }
-  [[nodiscard]] std::size_t items() const noexcept { return items_; }
+  [[nodiscard]] std::size_t items(queue q) const noexcept { return items_[q]; }
+  [[nodiscard]] std::size_t items() const noexcept { return items_[small] + items_[main]; }
 
  private:
   static constexpr std::size_t bytes_besides = 16;  // of an item: its entry in the index, its name, its ghost
@@ -90,15 +91,16 @@ class eviction {
   // Size to mean size, rounded up or down so that it is right on average. Even the smallest pays a quarter, or main
   // would be slow to forget it; a full counter is enough for any.
   [[nodiscard]] unsigned price_of_round(std::size_t bytes) noexcept {
-    const std::uint64_t all = bytes_[small] + bytes_[main] + items_ * bytes_besides;
+    const std::size_t count = items();
+    const std::uint64_t all = bytes_[small] + bytes_[main] + count * bytes_besides;
     const std::uint64_t sixteenths =
-        std::uint64_t{bytes + bytes_besides} * 16 * items_ / std::max<std::uint64_t>(all, 1);
+        std::uint64_t{bytes + bytes_besides} * 16 * count / std::max<std::uint64_t>(all, 1);
     dither_ += 0x9e3779b9;  // multiples of the golden ratio: evenly spread
     return static_cast<unsigned>(std::clamp<std::uint64_t>(sixteenths, 4, item::uses_max * 16) + (dither_ >> 28)) >> 4;
   }
 
   std::size_t bytes_[2] = {};
-  std::size_t items_ = 0;
+  std::size_t items_[2] = {};
   std::uint32_t dither_ = 0;
 };
 

@@ -57,6 +57,7 @@ name_lists::chunk* name_lists::append_chunk(unsigned list) noexcept {
   fresh->next = nullptr;
   fresh->previous = ends.last;
   fresh->begin = fresh->end = 0;
+  fresh->since = second_;
   fresh->list = static_cast<std::uint16_t>(list);
   fresh->mark = new_mark(list);
   (ends.last == nullptr ? ends.first : ends.last->next) = fresh;
@@ -87,7 +88,7 @@ bool name_lists::push_again(unsigned list, const popped& p) noexcept {
 bool name_lists::pop(unsigned list, popped& out) noexcept {
   chunk* c = lists_[list].first;
   if (c == nullptr) return false;
-  out = {read(*c, c->begin++), c->mark};
+  out = {read(*c, c->begin++), c->mark, c->since};
   --count_of(list);
   if (c->begin == c->end) unlink(list, c);
   return true;

@@ -50,6 +50,7 @@ class name_lists {
   struct popped {
     name of;
     std::uint8_t mark = 0;
+    std::uint32_t since = 0;  // pass_time()'s second when its chunk was begun
   };
   // Appends a name that was popped before, with the mark that it had; of queues the mark must be of that list. False if
   // there is no memory. Invalidates: addresses of items.
@@ -62,6 +63,13 @@ class name_lists {
   [[nodiscard]] bool peek(unsigned list, std::size_t ahead, popped& out) const noexcept;
 
   [[nodiscard]] bool empty(unsigned list) const noexcept { return lists_[list].first == nullptr; }
+
+  // What second it is, told now and then; and for how many the oldest name has been in its list (0: there is none).
+  void pass_time(std::uint32_t second) noexcept { second_ = second; }
+  [[nodiscard]] std::uint32_t second() const noexcept { return second_; }
+  [[nodiscard]] std::uint32_t age(unsigned list) const noexcept {
+    return empty(list) ? 0 : second_ - lists_[list].first->since;
+  }
 
   // Appends all of `from` to `to` in one step.
   void splice(unsigned from, unsigned to) noexcept;
@@ -86,14 +94,14 @@ class name_lists {
   struct chunk {
     chunk* next;
     chunk* previous;
-    std::uint16_t begin;
-    std::uint16_t end;
+    std::uint32_t since;
     std::uint16_t list;  // right in the first and the last chunk of a list
+    std::uint8_t begin;
+    std::uint8_t end;
     std::uint8_t mark;
-    std::uint8_t unused;
     unsigned char names[names_per_chunk][5];
   };
-  static constexpr std::size_t chunk_bytes = 24 + names_per_chunk * 5;
+  static constexpr std::size_t chunk_bytes = 25 + names_per_chunk * 5;  // without the padding behind
 
   struct list_ends {
     chunk* first;
@@ -126,6 +134,7 @@ class name_lists {
   chunk* spare_ = nullptr;
   unsigned spares_ = 0;
   unsigned marks_ = 0;
+  std::uint32_t second_ = 0;
   chunk* cursors_[2] = {};  // where tidy goes on: in the queues, in the wheel
   bool filling_[2] = {};    // the chunk there is rewritten, but not full yet
   unsigned cursor_lists_[2] = {};

@@ -57,6 +57,7 @@ shard::shard(const shard_options& options, std::unique_ptr<heap> h) noexcept
       pins_(*heap_, fixed_) {}
 
 bool shard::start() noexcept {
+  lists_.pass_time(options_.time->now());
   if (!items_ || !chunks_ || !fixed_ || !index_.start() || !lists_.start(wheel::list_end, chunks_)) return false;
   if (options_.cold == nullptr) return true;
   cold_ = cold_tier::create(*heap_, fixed_, *options_.cold);
@@ -218,6 +219,7 @@ shard::evicted shard::evict_one() noexcept {
     }
     if ((!kept && policy_.judge(q, it) == eviction::verdict::evict) || !lists_.can_push(eviction::main)) {
       policy_.remember(index_, p.of);
+      evicted_age_s_ = lists_.second() - p.since;
       remove(s, cold_ != nullptr && cold_->add(p.of, it) ? cause::demoted : cause::evicted);
       result.bytes = bytes;
       return result;
@@ -394,6 +396,7 @@ void shard::step() noexcept {
 bool shard::maintain() noexcept {
   check_flush();
   if (!options_.evict) full_ = false;  // by the last look
+  lists_.pass_time(options_.time->now());
   (void)expire(256);
   (void)sweep(64);
   const bool fitted = fit_index(32);
@@ -471,6 +474,12 @@ void shard::add_stats(cache_stats& sum) const noexcept {
   for (std::size_t i = 0; i < std::size(counts_.idle_stops); ++i) sum.idle_stops[i] += counts_.idle_stops[i];
   sum.items += in_epoch_[epoch_];
   sum.item_bytes += item_bytes_;
+  for (const auto q : {eviction::small, eviction::main}) {
+    sum.queued_items[q] += policy_.items(q);
+    sum.queued_bytes[q] += policy_.bytes(q);
+    sum.queue_age_s[q] = std::max(sum.queue_age_s[q], policy_.items(q) == 0 ? 0 : lists_.age(q));
+  }
+  sum.evicted_age_s = std::max(sum.evicted_age_s, evicted_age_s_);
   sum.index_bytes += index_.bytes() + lists_.bytes();
   sum.pinned_items += pins_.count();
   if (cold_ != nullptr) cold_->add_stats(sum.cold);

@@ -296,6 +296,7 @@ class shard {
   std::unique_ptr<cold_tier> cold_;  // null: there is none
   std::size_t in_epoch_[4] = {};     // items
   std::size_t item_bytes_ = 0;       // keys and values
+  std::uint32_t evicted_age_s_ = 0;  // of the last one, in its queue
   std::size_t expiring_ = 0;         // items with an expiry field
   std::size_t sweep_at_ = 0;
   std::size_t room_bytes_ = 0;  // what an operation lacked last

@@ -46,6 +46,26 @@ class name_lists_test : public ::testing::Test {
   name_lists lists_;
 };
 
+TEST_F(name_lists_test, tell_for_how_long_the_oldest_name_has_been_there) {
+  EXPECT_EQ(lists_.age(1), 0u);
+  lists_.pass_time(100);
+  for (std::uint32_t i = 0; i < name_lists::names_per_chunk; ++i) push(1, i);
+  lists_.pass_time(130);
+  push(1, 1000);
+  EXPECT_EQ(lists_.age(1), 30u);
+  heap_->move_everything();
+  EXPECT_EQ(lists_.age(1), 30u);
+  name_lists::popped p;
+  for (std::uint32_t i = 0; i < name_lists::names_per_chunk; ++i) {
+    ASSERT_TRUE(lists_.pop(1, p));
+    EXPECT_EQ(p.since, 100u);
+  }
+  lists_.pass_time(135);
+  EXPECT_EQ(lists_.age(1), 5u);
+  ASSERT_TRUE(lists_.pop(1, p));
+  EXPECT_EQ(p.since, 130u);
+}
+
 TEST_F(name_lists_test, keep_order_while_chunks_move) {
   testing::seeded random(3);
   std::map<unsigned, std::deque<std::uint32_t>> oracle;
