@@ -95,6 +95,7 @@ void write_server(const server_state& state, stat_lines& to) noexcept {
   to.add("reserved_fds", descriptors_for(0, state.options.threads));
   to.add("idle_kicks", state.idle_kicks.load(std::memory_order_relaxed));
   if (state.tls != nullptr) {
+    if (state.tls_settings().session_cache) to.add("ssl_new_sessions", tls_context::new_sessions());
     to.add("ssl_handshake_errors", state.tls_handshake_errors.load(std::memory_order_relaxed));
     to.add("time_since_server_cert_refresh", state.tls->seconds_since_load());
   }
@@ -202,6 +203,10 @@ constexpr std::string_view absent_events[] = {"hash_is_expanding",
                                               "lru_bumps_dropped",
                                               "unexpected_napi_ids",
                                               "round_robin_fallback"};
+
+constexpr std::string_view absent_item_events[] = {
+    "items:1:tailrepairs",   "items:1:evicted_active", "items:1:crawler_items_checked", "items:1:lrutail_reflocked",
+    "items:1:moves_to_cold", "items:1:moves_to_warm",  "items:1:moves_within_lru",      "items:1:direct_reclaims"};
 
 void write_general(const server_state& state, stat_lines& to) noexcept {
   const cache_stats c = state.items.stats();
@@ -316,22 +321,42 @@ void write_settings(const server_state& state, stat_lines& to) noexcept {
 void write_items(const server_state& state, stat_lines& to) noexcept {
   const cache_stats c = state.items.stats();
   if (c.items == 0) return;
+  // The queue of new items passes for HOT, that of items used again for COLD; nothing is WARM.
   to.add("items:1:number", c.items);
+  const std::size_t fresh = std::min(c.queued_items[0], c.items);
+  to.add("items:1:number_hot", fresh);
+  to.add("items:1:number_warm", 0);
+  to.add("items:1:number_cold", c.items - fresh);
+  to.add("items:1:age_hot", c.queue_age_s[0]);
+  to.add("items:1:age_warm", 0);
+  to.add("items:1:age", std::max(c.queue_age_s[0], c.queue_age_s[1]));
   to.add("items:1:mem_requested", c.item_bytes);
   to.add("items:1:evicted", c.evictions);
   to.add("items:1:evicted_nonzero", c.evicted_expiring);
+  to.add("items:1:evicted_time", c.evicted_age_s);
   to.add("items:1:evicted_unfetched", c.evicted_unread);
   to.add("items:1:expired_unfetched", c.expired_unread);
   to.add("items:1:crawler_reclaimed", c.expired);
   to.add("items:1:outofmemory", c.store_no_memory);
   to.add("items:1:reclaimed", c.reclaimed + c.expired);
+  for (const std::string_view name : absent_item_events) to.add(name, 0);
 }
 
 void write_slabs(const server_state& state, stat_lines& to) noexcept {
   const cache_stats c = state.items.stats();
   if (c.items != 0) {
+    // Slots are of each item's size, so the mean stands for all.
+    const std::size_t queued = c.queued_items[0] + c.queued_items[1];
+    const std::size_t slot =
+        std::max<std::size_t>((c.queued_bytes[0] + c.queued_bytes[1]) / std::max<std::size_t>(queued, 1), 1);
+    const std::size_t free = c.heap.hole_bytes / slot;
+    to.add("1:chunk_size", slot);
+    to.add("1:chunks_per_page", c.pool.page_bytes / slot);
     to.add("1:total_pages", c.pool.pages);
+    to.add("1:total_chunks", c.items + free);
     to.add("1:used_chunks", c.items);
+    to.add("1:free_chunks", free);
+    to.add("1:free_chunks_end", 0);
     to.add("1:mem_requested", c.item_bytes);
     to.add("1:get_hits", c.get_hits);
     to.add("1:cmd_set", c.sets);

@@ -7,6 +7,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <climits>
 #include <new>
@@ -30,6 +31,7 @@ namespace {
   OF(SSL_CTX_free)                       \
   OF(SSL_CTX_load_verify_locations)      \
   OF(SSL_CTX_new)                        \
+  OF(SSL_CTX_sess_set_new_cb)            \
   OF(SSL_CTX_set_cipher_list)            \
   OF(SSL_CTX_set_client_CA_list)         \
   OF(SSL_CTX_set_options)                \
@@ -94,6 +96,8 @@ int verify_mode_of(unsigned mode) noexcept {
   return modes[std::min(mode, 3U)];
 }
 
+std::atomic<std::uint64_t> sessions_made{0};  // that can be resumed, by all contexts
+
 void set_habits(SSL_CTX* context, const tls_options& options) {
   // A write that was cut short goes on from another copy of the same bytes, and no buffer outlives its use.
   SSL_CTX_set_mode(context,
@@ -103,6 +107,10 @@ void set_habits(SSL_CTX* context, const tls_options& options) {
   SSL_CTX_set_verify(context, verify_mode_of(options.verify_mode), nullptr);
   constexpr unsigned char name[] = "scootd";
   SSL_CTX_set_session_id_context(context, name, sizeof name - 1);
+  SSL_CTX_sess_set_new_cb(context, [](SSL*, SSL_SESSION*) {
+    sessions_made.fetch_add(1, std::memory_order_relaxed);
+    return 0;  // it is not kept by us
+  });
   SSL_CTX_set_session_cache_mode(context, options.session_cache ? SSL_SESS_CACHE_SERVER : SSL_SESS_CACHE_OFF);
 }
 
@@ -218,6 +226,8 @@ bool server_state::refresh_certificates() noexcept {
   }
   return error.empty();
 }
+
+std::uint64_t tls_context::new_sessions() noexcept { return sessions_made.load(std::memory_order_relaxed); }
 
 unsigned tls_context::seconds_since_load() const noexcept {
   const std::lock_guard hold(lock_);

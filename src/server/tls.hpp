@@ -18,6 +18,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -67,6 +68,8 @@ class tls_context {
   // Null if there is no memory.
   [[nodiscard]] std::unique_ptr<tls_stream> accept(int descriptor) const noexcept;
   [[nodiscard]] unsigned seconds_since_load() const noexcept;
+  // Those that clients may resume, ever, of all contexts; with tls_options::session_cache only.
+  [[nodiscard]] static std::uint64_t new_sessions() noexcept;
 
  private:
   mutable std::mutex lock_;
