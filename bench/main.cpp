@@ -239,6 +239,81 @@ void add_restart_options(CLI::App& app, bench::restart_bench_options& o) {
   app.add_option("--seed", o.seed, "seed of the first round")->capture_default_str();
 }
 
+// What can be run, and how.
+struct commands {
+  bool smoke = false;
+  bench::heap_bench_options heap_options;
+  bench::moves_bench_options moves_options;
+  bench::soak_options soak_options;
+  bench::replay_options replay_options;
+  bench::record_options record_options;
+  bench::server_bench_options server_options;
+  bench::policy_bench_options policy_options;
+  bench::purgeable_bench_options purgeable_options;
+  bench::pressure_options pressure_options;
+  bench::reaction_options reaction_options;
+  bench::restart_bench_options restart_options;
+  CLI::App *heap, *speed, *moves, *soak, *replay, *record, *policy, *server, *purgeable, *pressure, *restart, *reaction;
+};
+
+void declare(CLI::App& app, commands& all) {
+  all.heap = app.add_subcommand("heap", "the relocating heap beside malloc implementations");
+  all.speed = all.heap->add_subcommand("speed", "CPU time of allocate and free in hot loops");
+  all.moves = app.add_subcommand("moves", "blocks moved by the heap beside memcpy of the same blocks");
+  all.soak = app.add_subcommand("soak", "the heap under shifting load for long; its bloat must stay flat");
+  all.replay = app.add_subcommand("replay", "traces of real programs over the heap and malloc peers");
+  all.record = app.add_subcommand("record", "records what a program asks of malloc, for replay");
+  all.policy = app.add_subcommand("policy", "what scoot::cache misses beside other policies");
+  all.server = app.add_subcommand("server", "scootd beside memcached");
+  all.purgeable =
+      app.add_subcommand("purgeable", "pins and reads of purgeable memory beside locks, system calls and plain access");
+  all.pressure =
+      app.add_subcommand("pressure", "whether something swaps or dies when a burst needs the cache's memory");
+  all.restart = app.add_subcommand("restart", "how long a full cache takes to a file in memory and back");
+  all.reaction =
+      app.add_subcommand("reaction", "how long until a program hears that memory is short, beside busy ones");
+  add_heap_options(*all.heap, all.heap_options);
+  all.speed
+      ->add_option("--processes", all.heap_options.processes,
+                   "fresh processes in which the first loop is repeated; 0: none")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 1000));
+  add_moves_options(*all.moves, all.moves_options);
+  add_soak_options(*all.soak, all.soak_options);
+  add_replay_options(*all.replay, all.replay_options);
+  add_record_options(*all.record, all.record_options);
+  add_policy_options(*all.policy, all.policy_options);
+  add_server_options(*all.server, all.server_options);
+  add_purgeable_options(*all.purgeable, all.purgeable_options);
+  add_pressure_options(*all.pressure, all.pressure_options);
+  add_restart_options(*all.restart, all.restart_options);
+  add_reaction_options(*all.reaction, all.reaction_options);
+  for (CLI::App* command : {all.heap, all.speed, all.moves, all.soak, all.replay, all.server, all.policy, all.pressure,
+                            all.purgeable, all.reaction, all.restart})
+    command->fallthrough();
+}
+
+int run(const commands& all, bool everything, bench::json_rows& rows) {
+  int status = 0;
+  if (everything || (all.heap->parsed() && !all.speed->parsed())) {
+    status |= bench::run_heap_bench(all.heap_options, rows);
+  }
+  if (everything || all.speed->parsed()) status |= bench::run_speed_bench(all.heap_options, rows);
+  if (everything || all.moves->parsed()) status |= bench::run_moves_bench(all.moves_options, rows);
+  if (all.soak->parsed()) status |= bench::run_soak(all.soak_options, rows);
+  if (everything || all.replay->parsed()) status |= bench::run_replay_bench(all.replay_options, rows);
+  if (everything || all.server->parsed()) status |= bench::run_server_bench(all.server_options, rows);
+  if (everything || all.policy->parsed()) status |= bench::run_policy_bench(all.policy_options, rows);
+  if (everything || all.purgeable->parsed()) {
+    const int purged = bench::run_purgeable_bench(all.purgeable_options, rows);
+    if (all.purgeable->parsed() || purged != bench::skipped_status) status |= purged;
+  }
+  if (all.pressure->parsed()) status |= bench::run_pressure_bench(all.pressure_options, rows);
+  if (all.reaction->parsed()) status |= bench::run_reaction_bench(all.reaction_options, rows);
+  if (all.restart->parsed()) status |= bench::run_restart_bench(all.restart_options, rows);
+  return status;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -246,87 +321,23 @@ int main(int argc, char** argv) {
 
   CLI::App app{"Runs Scoot beside what it is measured against; docs/benchmarks.md defines every figure.",
                "scoot-bench"};
-  bool smoke = false;
+  commands all;
   std::string json;
-  app.add_flag("--smoke", smoke, "runs of seconds at small sizes that check plausibility");
+  app.add_flag("--smoke", all.smoke, "runs of seconds at small sizes that check plausibility");
   app.add_option("--json", json, "write the figures to this file, one array of flat objects");
-  bench::heap_bench_options heap;
-  bench::moves_bench_options moves;
-  bench::soak_options soak;
-  bench::replay_options replay;
-  bench::record_options record;
-  bench::server_bench_options server;
-  bench::pressure_options pressure;
-  bench::reaction_options reaction;
-  bench::restart_bench_options restart;
-  CLI::App* heap_command = app.add_subcommand("heap", "the relocating heap beside malloc implementations");
-  CLI::App* speed_command = heap_command->add_subcommand("speed", "CPU time of allocate and free in hot loops");
-  CLI::App* moves_command = app.add_subcommand("moves", "blocks moved by the heap beside memcpy of the same blocks");
-  CLI::App* soak_command =
-      app.add_subcommand("soak", "the heap under shifting load for long; its bloat must stay flat");
-  CLI::App* replay_command = app.add_subcommand("replay", "traces of real programs over the heap and malloc peers");
-  CLI::App* record_command = app.add_subcommand("record", "records what a program asks of malloc, for replay");
-  bench::policy_bench_options policy;
-  CLI::App* policy_command = app.add_subcommand("policy", "what scoot::cache misses beside other policies");
-  CLI::App* server_command = app.add_subcommand("server", "scootd beside memcached");
-  bench::purgeable_bench_options purgeable;
-  CLI::App* purgeable_command =
-      app.add_subcommand("purgeable", "pins and reads of purgeable memory beside locks, system calls and plain access");
-  add_heap_options(*heap_command, heap);
-  speed_command
-      ->add_option("--processes", heap.processes, "fresh processes in which the first loop is repeated; 0: none")
-      ->capture_default_str()
-      ->check(CLI::Range(0, 1000));
-  add_moves_options(*moves_command, moves);
-  add_soak_options(*soak_command, soak);
-  add_replay_options(*replay_command, replay);
-  add_record_options(*record_command, record);
-  add_server_options(*server_command, server);
-  CLI::App* pressure_command =
-      app.add_subcommand("pressure", "whether something swaps or dies when a burst needs the cache's memory");
-  add_policy_options(*policy_command, policy);
-  add_purgeable_options(*purgeable_command, purgeable);
-  CLI::App* restart_command = app.add_subcommand("restart", "how long a full cache takes to a file in memory and back");
-  add_restart_options(*restart_command, restart);
-  add_pressure_options(*pressure_command, pressure);
-  CLI::App* reaction_command =
-      app.add_subcommand("reaction", "how long until a program hears that memory is short, beside busy ones");
-  add_reaction_options(*reaction_command, reaction);
-  for (CLI::App* command : {heap_command, speed_command, moves_command, soak_command, replay_command, server_command,
-                            policy_command, pressure_command, purgeable_command, reaction_command, restart_command})
-    command->fallthrough();
+  declare(app, all);
   app.footer("Without a name, all of them run but soak, record, pressure, reaction and restart.");
 
   CLI11_PARSE(app, argc, argv);
-  heap.smoke = moves.smoke = soak.smoke = replay.smoke = server.smoke = policy.smoke = pressure.smoke =
-      purgeable.smoke = reaction.smoke = restart.smoke = smoke;
-  if (record_command->parsed()) return bench::run_record(record);
-  const bool all = app.get_subcommands().empty();
+  for (bool* smoke :
+       {&all.heap_options.smoke, &all.moves_options.smoke, &all.soak_options.smoke, &all.replay_options.smoke,
+        &all.server_options.smoke, &all.policy_options.smoke, &all.pressure_options.smoke, &all.purgeable_options.smoke,
+        &all.reaction_options.smoke, &all.restart_options.smoke})
+    *smoke = all.smoke;
+  if (all.record->parsed()) return bench::run_record(all.record_options);
   bench::json_rows rows;
-  int status = 0;
-  if (all || (heap_command->parsed() && !speed_command->parsed())) status |= bench::run_heap_bench(heap, rows);
-  if (all || speed_command->parsed()) status |= bench::run_speed_bench(heap, rows);
-  if (all || moves_command->parsed()) status |= bench::run_moves_bench(moves, rows);
-  if (soak_command->parsed()) status |= bench::run_soak(soak, rows);
-  if (all || replay_command->parsed()) status |= bench::run_replay_bench(replay, rows);
-  if (all || server_command->parsed()) status |= bench::run_server_bench(server, rows);
-  if (all || policy_command->parsed()) status |= bench::run_policy_bench(policy, rows);
-  if (all || purgeable_command->parsed()) {
-    const int purged = bench::run_purgeable_bench(purgeable, rows);
-    if (purgeable_command->parsed() || purged != bench::skipped_status) status |= purged;
-  }
-  if (pressure_command->parsed()) {
-    status |= bench::run_pressure_bench(pressure, rows);
-    if (status == bench::skipped_status) return status;
-  }
-  if (reaction_command->parsed()) {
-    status |= bench::run_reaction_bench(reaction, rows);
-    if (status == bench::skipped_status) return status;
-  }
-  if (restart_command->parsed()) {
-    status |= bench::run_restart_bench(restart, rows);
-    if (status == bench::skipped_status) return status;
-  }
+  int status = run(all, app.get_subcommands().empty(), rows);
+  if (status == bench::skipped_status) return status;
   if (!json.empty() && !bench::write_json(json, rows, command_line(argc, argv))) status |= 1;
   return status;
 }
