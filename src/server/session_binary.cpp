@@ -24,18 +24,18 @@ std::uint32_t binary_expiry(std::uint32_t exptime, std::uint32_t now) noexcept {
   return exptime < sign ? expiry_of(static_cast<std::int32_t>(exptime), now) : exptime;
 }
 
-store_mode mode_of(const binary_request& what) noexcept {
-  switch (what.command) {
+store_mode mode_of(binary_verb command, bool compares) noexcept {
+  switch (command) {
     case binary_verb::append:
       return store_mode::append;
     case binary_verb::prepend:
       return store_mode::prepend;
     case binary_verb::add:
-      return what.cas != 0 ? store_mode::compare_and_swap : store_mode::add;
+      return compares ? store_mode::compare_and_swap : store_mode::add;
     case binary_verb::replace:
-      return what.cas != 0 ? store_mode::compare_and_swap : store_mode::replace;
+      return compares ? store_mode::compare_and_swap : store_mode::replace;
     default:
-      return what.cas != 0 ? store_mode::compare_and_swap : store_mode::set;
+      return compares ? store_mode::compare_and_swap : store_mode::set;
   }
 }
 
@@ -46,12 +46,13 @@ struct binary_store {
   stored_item stored;
 
   binary_store(const binary_request& what, std::uint32_t now, bool with_cas) noexcept {
-    options.mode = mode_of(what);
+    const bool compares = with_cas && what.cas != 0;
+    options.mode = mode_of(what.command, compares);
     options.flags = what.flags;
     options.expires_at = binary_expiry(what.exptime, now);
     options.cas = what.cas;
     extras.give_cas = with_cas && !what.quiet;
-    if (what.cas != 0) extras.expect = what.cas;
+    if (compares) extras.expect = what.cas;
     extras.stored = &stored;
     if (extras.give_cas || extras.expect) options.extras = &extras;
   }

@@ -126,8 +126,8 @@ struct meta_store {
     options.expires_at = expiry_of(extras.create ? *what.vivify_ttl : what.ttl.value_or(0), now);
     extras.give_cas = what.give_cas && with_cas;
     extras.new_cas = what.new_cas.value_or(0);
-    extras.expect = what.compare_cas;
-    extras.invalidate = what.invalidate && options.mode == store_mode::compare_and_swap;
+    if (with_cas) extras.expect = what.compare_cas;
+    extras.invalidate = what.invalidate && with_cas && options.mode == store_mode::compare_and_swap;
     extras.binary_key = what.binary_key;
     extras.stored = &stored;
     if (extras.give_cas || extras.new_cas != 0 || extras.expect || extras.invalidate || extras.create ||
@@ -304,7 +304,8 @@ void session::meta_stored(const session_context& with, const meta_request& what,
 void session::meta_remove(const session_context& with, const meta_request& what) noexcept {
   cache& items = with.state.items;
   remove_options options;
-  options.compare = what.compare_cas.has_value();
+  // Where there are none, all are 0.
+  options.compare = what.compare_cas && (with.state.options.cas || *what.compare_cas != 0);
   options.cas = what.compare_cas.value_or(0);
   options.keep_stale = what.invalidate;
   options.drop_value = what.drop_value;

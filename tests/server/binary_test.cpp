@@ -235,6 +235,25 @@ TEST(binary_session, values_that_are_too_large_are_passed_over) {
   EXPECT_EQ(got, hear({1, "", "", "Too large.", 0, too_large}) + hear({10}));
 }
 
+TEST(binary_session, stores_pass_over_uniques_where_there_are_none) {
+  session_world world;
+  world.options.cas = false;
+  server_state state(*world.items, world.options);
+  response_buffer out;
+  session s(0);
+  std::string said;
+  for (const frame& f :
+       {frame{1, "k", set_extras(), "1"}, frame{1, "k", set_extras(), "2", 77}, frame{0xe, "k", "", "3", 77},
+        frame{2, "k", set_extras(), "4", 77}, frame{0, "k"}, frame{4, "k", "", "", 77}}) {
+    said += ask(f);
+  }
+  unsigned left = 100;
+  EXPECT_EQ(s.run({state, state.counters.front(), out}, said, left).used_bytes, said.size());
+  EXPECT_EQ(testing::take_all(out),
+            hear({1}) + hear({1}) + hear({0xe}) + hear({2, "", "", "Data exists for key.", 0, key_exists}) +
+                hear({0, "", big(0, 4), "23"}) + hear({4, "", "", "Data exists for key.", 0, key_exists}));
+}
+
 TEST(binary_session, only_a_quiet_store_leaves_an_item_without_its_unique) {
   session_world world;
   dialogue client(world);

@@ -113,6 +113,13 @@ TEST(meta_session, quiet_hides_what_goes_well_and_misses) {
          "NS\r\nCLIENT_ERROR cannot increment or decrement non-numeric value\r\nNF\r\nMN\r\n");
 }
 
+TEST(meta_session, quiet_hides_no_other_failure) {
+  expect(
+      "ms a 1\r\n1\r\nmd a q C9\r\nma a q C9\r\nms a 1 q C9\r\n2\r\nms b 1 q C9\r\n2\r\nms b 1 q MR\r\n2\r\nmd b "
+      "q\r\nma b q\r\nmn\r\n",
+      "HD\r\nEX\r\nEX\r\nEX\r\nNF\r\nNS\r\nNF\r\nNF\r\nMN\r\n");
+}
+
 TEST(meta_session, set_has_the_modes_of_every_store) {
   expect(
       "ms a 1 MR\r\n1\r\nms a 1 ME\r\n2\r\nms a 1 ME\r\n3\r\nms a 1 MA s\r\n4\r\nms a 1 MP s\r\n5\r\nms a 1 "

@@ -278,7 +278,9 @@ TEST(session, what_is_there_is_no_miss_when_memory_is_full_and_nothing_is_evicte
   EXPECT_EQ(client.say("mg " + key + " c\r\n"), "HD c" + gets.substr(key.size() + 12, 16) + "\r\n");
   EXPECT_EQ(client.say("mg " + key + " T50\r\nmg none T50\r\nmg none N50 v\r\n"), refused + "EN\r\n" + refused);
   EXPECT_EQ(client.say("me " + key + "\r\n").substr(0, 3 + key.size()), "ME " + key);
-  EXPECT_EQ(client.say("md " + key + " I\r\nmd none I\r\n"), refused + "NF\r\n");
+  const std::string marked = client.say("md " + key + " I\r\n");  // there may be a hole that is large enough
+  EXPECT_TRUE(marked == refused || marked == "HD\r\n") << marked;
+  EXPECT_EQ(client.say("md none I\r\n"), "NF\r\n");
   EXPECT_EQ(client.say("md " + key + " C1\r\nmd " + key + "\r\n"), "EX\r\nHD\r\n");
 }
 
