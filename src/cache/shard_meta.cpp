@@ -10,6 +10,29 @@
 
 namespace scoot::caching {
 
+// ---- uniques ------------------------------------------------------------------------------------------------------
+
+namespace {
+
+// Above all that are counted, and below 2^53, as far as numbers of JavaScript are exact.
+constexpr std::uint64_t derived_unique = std::uint64_t{1} << 52;
+
+}  // namespace
+
+// An item without a field for it has a unique by what it holds, for those who ask while there is no memory for more: it
+// changes whenever flags or value do.
+[[gnu::noinline]] std::uint64_t shard::unique_of(item it) const noexcept {
+  if (it.has_cas_field()) return it.cas();
+  const std::string_view key = it.key();  // and the value behind it
+  const std::uint64_t seed = options_.seed + (std::uint64_t{it.flags()} + 1) * 0x9e3779b97f4a7c15u;
+  return derived_unique | hash_of({key.data(), key.size() + it.value_bytes()}, seed) >> 12;
+}
+
+bool shard::has_unique(item it, std::uint64_t unique) const noexcept {
+  if (!it.has_cas_field() && (unique < derived_unique || unique >= 2 * derived_unique)) return false;
+  return unique_of(it) == unique;
+}
+
 // ---- reading ------------------------------------------------------------------------------------------------------
 
 progress shard::get_meta(const hashed_key& k, const read_options& options, visitor visit, void* context,

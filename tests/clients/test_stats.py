@@ -237,8 +237,9 @@ class ToolsTest(harness.ServerTest):
     def filled(self):
         server = self.server("-m", "8")
         with server.connect() as client:
-            for number in range(30000):
-                client.store(b"key%d" % number, b"v" * 300, flags=5)
+            for first in range(0, 30000, 1000):
+                client.send(b"".join(b"set key%d 5 0 300 noreply\r\n%s\r\n" % (number, b"v" * 300) for number in range(first, first + 1000)))
+            client.request("mn")
             self.assertGreater(int(client.stats()["evictions"]), 0)
         return server
 
