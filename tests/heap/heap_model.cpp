@@ -63,8 +63,8 @@ std::uintptr_t number(const void* address) { return reinterpret_cast<std::uintpt
 
 const char* name_of(op_code code) {
   static constexpr const char* names[] = {
-      "allocate",        "free",       "pin",  "unpin",     "compact",      "compact_bounded",
-      "move_everything", "set_budget", "trim", "free_many", "allocate_many"};
+      "allocate",        "free",       "pin",  "unpin",     "compact",       "compact_bounded",
+      "move_everything", "set_budget", "trim", "free_many", "allocate_many", "reallocate"};
   return names[static_cast<std::size_t>(code)];
 }
 
@@ -326,6 +326,41 @@ void heap_model::free_block(std::size_t index) {
   end();
 }
 
+void heap_model::reallocate(std::size_t index, std::size_t size) {
+  if (live_bytes_ + size > options_.live_bytes_max) return;
+  const block b = blocks_[index];
+  const kind_state& kind = *kinds_[b.kind];
+  const std::uint64_t failures = heap_->stats().failures;
+  begin(true);
+  auto* address = static_cast<std::byte*>(heap_->reallocate(kind.id, b.address, size));
+  end();
+  const bool refused = heap_->stats().failures != failures;
+  if (refused) check_null_result(b.kind, size);
+  const bool in_place = address == b.address;
+  if (address == nullptr || in_place) {
+    if (by_address_.count(number(b.address)) == 0) return fail("a block moved while it was reallocated");
+    if (in_place && b.usable < size) fail("%zu bytes do for %zu", b.usable, size);
+    if (address == nullptr && b.usable >= size)
+      fail("reallocate failed, although %zu bytes do for %zu", b.usable, size);
+    return;  // null, and not refused: pinned, or no memory to pin it
+  }
+  if (b.pins != 0) return fail("a pinned block was replaced");
+  forget(by_address_.at(number(b.address)));
+  block grown = b;
+  grown.address = address;
+  grown.asked = size;
+  grown.usable = grown.filled = heap_->usable_size(address);
+  if (grown.usable < size) return fail("asked for %zu bytes, got %zu", size, grown.usable);
+  if (number(address) % kind.spec.alignment != 0) return fail("block not aligned to %zu", kind.spec.alignment);
+  if (!is_free_range(address, grown.usable, nullptr))
+    return fail("a grown block of %zu bytes lies on a live one", size);
+  if (!the_pattern().matches(address, std::min(b.filled, size), b.seed)) return fail("bytes of a block were not kept");
+  the_pattern().fill(address, grown.usable, grown.seed);
+  by_address_.emplace(number(address), blocks_.size());
+  blocks_.push_back(grown);
+  live_bytes_ += grown.usable;
+}
+
 void heap_model::pin_block(std::size_t index) {
   block& b = blocks_[index];
   if (b.pins >= 100) return;
@@ -429,6 +464,8 @@ void heap_model::run(const operation& o) {
         if (((o.a ^ i) * 0x9e3779b97f4a7c15U >> 56) < o.b % 257) free_block(i);
       }
       return;
+    case op_code::reallocate:
+      return count != 0 ? reallocate(o.a % count, size_of(o.b)) : void();
     case op_code::pin:
       return count != 0 ? pin_block(o.a % count) : void();
     case op_code::unpin:

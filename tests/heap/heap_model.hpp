@@ -48,7 +48,8 @@ enum class op_code : std::uint8_t {
   trim,        // keep a
   free_many,   // about b of 256 blocks, chosen by a
   allocate_many,
-  last = allocate_many
+  reallocate,  // block a, size b
+  last = reallocate
 };
 
 struct operation {
@@ -132,6 +133,7 @@ class heap_model {
   void allocate(std::size_t kind_index, std::size_t size);
   void check_null_result(std::size_t kind_index, std::size_t size);
   void free_block(std::size_t index);
+  void reallocate(std::size_t index, std::size_t size);
   void pin_block(std::size_t index);
   void unpin_block(std::size_t index);
   void run_compact(const effort& e);

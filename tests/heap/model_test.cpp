@@ -37,10 +37,10 @@ constexpr unsigned tiny = 0x000f, small = 0x00f0, shelf = 0x0300, edge = 0x0400,
                    run = 0x4000, any = 0x8000;
 
 std::vector<profile> profiles() {
-  //                     alloc free pin unpin comp bound every budget trim frmany almany
-  const weights mixed = {40, 25, 4, 4, 3, 6, 3, 2, 2, 2, 3};
-  const weights moving = {40, 30, 2, 2, 10, 0, 20, 0, 0, 1, 2};
-  const weights budgets = {40, 20, 2, 2, 4, 6, 1, 12, 6, 4, 8};
+  //                     alloc free pin unpin comp bound every budget trim frmany almany realloc
+  const weights mixed = {40, 25, 4, 4, 3, 6, 3, 2, 2, 2, 3, 6};
+  const weights moving = {40, 30, 2, 2, 10, 0, 20, 0, 0, 1, 2, 6};
+  const weights budgets = {40, 20, 2, 2, 4, 6, 1, 12, 6, 4, 8, 6};
   std::vector<profile> all;
 
   profile p{"everything", {}, mixed, 0xffff, 2500};
