@@ -20,7 +20,7 @@ SEVERAL = re.compile(r"^\s+([\w:]+) (\w+ = \w+(?:, \w+ = \w+)+);$")
 CONSTANT = re.compile(r"^(?:  static |inline )constexpr [\w:]+ (\w+) = .*;$")
 # What every reader of C++ knows, and moves.
 STANDARD = re.compile(
-    r"^ +(?:template .*>)?(?:\[\[nodiscard\]\] )?(?:constexpr |friend |explicit |static )*(?:[\w:]+(?:<[\w:, ]+>)?[*&]* )?"
+    r"^ +(?:template .*>)?(?:\[\[nodiscard\]\] )?(?:constexpr |friend |explicit |static )*(?:const )?(?:[\w:]+(?:<[\w:, ]+>)?[*&]* )?"
     r"(?:(?:size|empty|capacity|data|front|back|begin|end|push_back|pop_back|contains)\(|operator\W|operator bool\(|(?P<c>\w+)\((?P=c)(?:<\w+>)?&& \w+\))")
 LEFT_OUT = re.compile(r"^\s*[^/]*(= (delete|default)|operator delete\(.*)(.*);.*$|^\s*friend .*;$|^\s*static_assert\(.*;$|^\s*(class|struct|enum class) \w+( : [\w: ]+)?;$")
 
