@@ -56,6 +56,7 @@ char* unread_bytes::room(std::size_t bytes) noexcept {
 }
 
 void unread_bytes::drop(std::size_t bytes) noexcept {
+  if (bytes == 0) return;
   begin_ += bytes;
   if (begin_ == end_) return release();
   if (size() <= copied_unread_bytes_max && capacity_ > 2 * copied_unread_bytes_max) {
@@ -71,6 +72,7 @@ void unread_bytes::drop(std::size_t bytes) noexcept {
 }
 
 void unread_bytes::release() noexcept {
+  if (capacity_ == 0) return;
   std::free(data_);
   data_ = nullptr;
   begin_ = end_ = capacity_ = 0;
@@ -102,6 +104,26 @@ connection::state connection::settled(state next) noexcept {
   if (stream_ == nullptr || !stream_->pending()) return next;
   more_to_read_ = true;
   return state::ready;
+}
+
+connection::keeps connection::kept() noexcept {
+  keeps now;
+  now.progressed = std::exchange(progressed_, false);
+  now.moved = std::exchange(moved_, false);
+  if (backlog_ != nullptr) {
+    now.backlog_bytes = backlog_->memory_bytes();
+    now.pinned_bytes = backlog_->pinned_bytes();
+  }
+  now.bytes = unread_.capacity() + now.backlog_bytes + session_.walk_bytes();
+  keeps_ = now.bytes > 0;
+  return now;
+}
+
+void connection::give_up() noexcept {
+  broken_ = true;
+  unread_.release();
+  backlog_.reset();
+  session_.drop_walk();
 }
 
 connection::state connection::on_readable(const connection_context& with) noexcept {
@@ -146,7 +168,8 @@ connection::state connection::read_on(const connection_context& with, bool& fill
   filled = bytes == free.iov_len;
   if (read_on) {
     unread_.grew(bytes);
-    return serve(with, unread_.view(), true);
+    moved_ = true;
+    return serve_line(with, bytes);
   }
   return serve(with, {to, before + bytes}, false);
 }
@@ -187,7 +210,18 @@ connection::state connection::on_received(const connection_context& with, std::s
   }
   std::memcpy(to, bytes.data(), bytes.size());
   unread_.grew(bytes.size());
-  return reading ? serve(with, unread_.view(), true) : waits_for();
+  keeps_ = moved_ = true;
+  return reading ? serve_line(with, bytes.size()) : waits_for();
+}
+
+// What came is the end of unread_. A line that goes on is not looked through again from its beginning.
+connection::state connection::serve_line(const connection_context& with, std::size_t came) noexcept {
+  const std::string_view all = unread_.view();
+  if (line_unfinished_ && all.size() <= retrieval_line_bytes_max &&
+      std::memchr(all.data() + all.size() - came, '\n', came) == nullptr) {
+    return settled(state::reading);
+  }
+  return serve(with, all, true);
 }
 
 connection::state connection::on_ended() noexcept {
@@ -201,6 +235,7 @@ connection::state connection::on_writable(const connection_context& with) noexce
     if (result == sent::failed) return state::closed;
     if (result == sent::blocked) return state::writing;
     backlog_.reset();
+    progressed_ = true;
   }
   if (closing_ || broken_) return state::closed;
   if (stream_ != nullptr && stream_->read_wants_write()) return on_readable(with);
@@ -223,6 +258,7 @@ connection::state connection::serve(const connection_context& with, std::string_
 connection::state connection::serve_all(const connection_context& with, std::string_view input,
                                         bool own_input) noexcept {
   unsigned commands_left = with.commands_per_turn;
+  const auto used = [first = input.data()](std::string_view rest) noexcept { return rest.data() != first; };
   for (;;) {
     const session_progress progress = session_.run(with.session, input, commands_left);
     input.remove_prefix(progress.used_bytes);
@@ -231,7 +267,7 @@ connection::state connection::serve_all(const connection_context& with, std::str
         return state::closed;
       case sent::blocked:
         closing_ = progress.status == session_status::close || progress.status == session_status::watch;
-        return keep_unread(closing_ ? std::string_view{} : input, own_input, state::writing);
+        return keep_unread(closing_ ? std::string_view{} : input, {own_input, used(input)}, state::writing);
       case sent::all:
         break;
     }
@@ -242,23 +278,31 @@ connection::state connection::serve_all(const connection_context& with, std::str
         return state::watching;
       case session_status::close:
         return state::closed;
+      case session_status::wait:
+        return keep_unread(input, {own_input, used(input)}, state::waiting);
       case session_status::turn_over:
         with.session.counters.yields.add();
-        return keep_unread(input, own_input, state::ready);
+        return keep_unread(input, {own_input, used(input)}, state::ready);
       case session_status::needs_input:
-        return keep_unread(input, own_input, state::reading);
+        return keep_unread(input, {own_input, used(input)}, state::reading);
     }
   }
 }
 
-connection::state connection::keep_unread(std::string_view rest, bool own_input, state next) noexcept {
+connection::state connection::keep_unread(std::string_view rest, kept_of of, state next) noexcept {
   if (rest.empty()) [[likely]] {
     unread_.release();
-  } else if (own_input) {
+    return next;
+  }
+  keeps_ = moved_ = true;
+  progressed_ |= of.was_used;
+  if (of.own_input) {
     unread_.drop(unread_.size() - rest.size());
   } else if (!unread_.assign(rest)) {
     return state::closed;
   }
+  line_unfinished_ = unread_.size() > copied_unread_bytes_max && session_.reads_lines() &&
+                     unread_.view().find('\n') == std::string_view::npos;
   return next;
 }
 
@@ -269,6 +313,7 @@ connection::sent connection::flush(const connection_context& with) noexcept {
   sent result = out.failed() ? sent::failed : send(with, out);
   if (result == sent::blocked) {
     backlog_ = out.detach();
+    keeps_ = progressed_ = true;
     if (backlog_ == nullptr) result = sent::failed;
   }
   out.clear();
@@ -335,6 +380,7 @@ connection::sent connection::send(const connection_context& with, response_buffe
     with.session.counters.bytes_written.add(bytes);
     if (bytes == pending) return sent::all;
     out.drop(bytes);
+    moved_ = true;
     if (all_described) return sent::blocked;
   }
 }

@@ -9,7 +9,8 @@
 //                        unread bytes                          backlog        (both only while needed)
 //
 // An idle connection is this object and nothing else. A connection with a backlog is not read from, so a client that
-// does not read its responses stops itself: it costs at most one full response buffer and one full read buffer.
+// does not read its responses stops itself: it costs at most one full response buffer and one full read buffer. What
+// all of them keep together is bounded by the worker, which is told by kept() (client_memory.hpp).
 //
 // Where the client speaks TLS, a tls_stream stands between the connection and its socket.
 //
@@ -37,7 +38,7 @@ namespace scoot::server {
 struct connection_context {
   session_context session;
   char* read_buffer = nullptr;
-  std::size_t read_bytes_max = 0;  // of read_buffer
+  std::size_t read_bytes_max = 0;  // of read_buffer; at least 8 KiB
   unsigned commands_per_turn = 0;
 };
 
@@ -58,6 +59,7 @@ class unread_bytes {
   // Room for at least `bytes` behind what is there; null if there is no memory. grew() tells of what was put there.
   [[nodiscard]] char* room(std::size_t bytes) noexcept;
   [[nodiscard]] std::size_t room_bytes() const noexcept { return capacity_ - end_; }
+  [[nodiscard]] std::size_t capacity() const noexcept { return capacity_; }
   void grew(std::size_t bytes) noexcept { end_ += bytes; }
   // Takes bytes off the front; gives the memory back when none are left.
   void drop(std::size_t bytes) noexcept;
@@ -76,6 +78,7 @@ class connection {
     reading,   // wait until it is readable
     writing,   // wait until it is writable
     ready,     // has more to do with what it has: let others have their turn, then come back
+    waiting,   // the same, but there is nothing to do before fewer values are pinned
     watching,  // its socket goes to server_state::watching
     closed,    // to be deleted
   };
@@ -97,7 +100,7 @@ class connection {
   state on_readable(const connection_context& with) noexcept;
   // The descriptor is writable, and the last state was writing.
   state on_writable(const connection_context& with) noexcept;
-  // Its turn came again, and the last state was ready.
+  // Its turn came again, and the last state was ready or waiting.
   state on_turn(const connection_context& with) noexcept;
   // Bytes that the event loop has received. While the last state is not reading they are kept, and the state stays.
   state on_received(const connection_context& with, std::string_view bytes) noexcept;
@@ -110,8 +113,24 @@ class connection {
   [[nodiscard]] parts release() noexcept {
     return {std::exchange(descriptor_, -1), std::move(stream_), session_.watch_topics()};
   }
-  // How it ended, as memcached says it: "normal" or "error".
-  [[nodiscard]] const char* end_reason() const noexcept { return failed_ ? "error" : "normal"; }
+  // How it ended: "normal" or "error", as memcached says it, or "no_memory".
+  [[nodiscard]] const char* end_reason() const noexcept { return broken_ ? "no_memory" : failed_ ? "error" : "normal"; }
+
+  // True if it may keep something. Then kept() says what, its memory in bytes, of which backlog are answers, and values
+  // pinned in the cache.
+  struct keeps {
+    std::size_t bytes = 0;
+    std::size_t backlog_bytes = 0;
+    std::size_t pinned_bytes = 0;
+    // Since this was last asked: a command was finished or a batch of answers taken; any bytes came or went.
+    bool progressed = false;
+    bool moved = false;
+  };
+  [[nodiscard]] bool keeps_something() const noexcept { return keeps_; }
+  [[nodiscard]] keeps kept() noexcept;
+  // Lets go of it. The connection is to be closed, which is also what it says from then on.
+  void give_up() noexcept;
+  [[nodiscard]] bool gave_up() const noexcept { return broken_; }
 
   // Nothing more will be received: it ends once all that came is answered.
   state on_ended() noexcept;
@@ -124,6 +143,10 @@ class connection {
   std::uint32_t index = 0;
   interest watched_for = interest::none;   // what the event loop was asked for
   std::atomic<std::uint32_t> active_s{0};  // when something last happened
+  std::uint64_t progressed_ms = 0;         // when it last finished something, while it keeps anything
+  std::uint64_t moved_ms = 0;              // when bytes of it last came or went
+  std::size_t counted_bytes = 0;           // of it in client_memory
+  std::size_t counted_pinned = 0;
 
  private:
   enum class sent : unsigned char { all, blocked, failed };
@@ -134,9 +157,14 @@ class connection {
   [[nodiscard]] state after_no_bytes(ssize_t received) const noexcept;
   [[nodiscard]] state settled(state next) noexcept;
   state serve(const connection_context& with, std::string_view input, bool own_input) noexcept;
+  state serve_line(const connection_context& with, std::size_t came) noexcept;
   state serve_all(const connection_context& with, std::string_view input, bool own_input) noexcept;
   state receive_value(const connection_context& with) noexcept;
-  state keep_unread(std::string_view rest, bool own_input, state next) noexcept;
+  struct kept_of {
+    bool own_input = false;
+    bool was_used = false;  // something before what is kept was
+  };
+  state keep_unread(std::string_view rest, kept_of of, state next) noexcept;
   sent send(const connection_context& with, response_buffer& out) noexcept;
   ssize_t send_encrypted(const iovec* vectors, std::size_t count) noexcept;
   sent flush(const connection_context& with) noexcept;
@@ -145,7 +173,11 @@ class connection {
   bool closing_ = false;          // close once the backlog is sent
   bool ended_ = false;            // nothing more will be received: close once all input is used up
   bool more_to_read_ = false;     // the stream has bytes that the socket does not tell of
-  bool broken_ = false;           // some input is lost: close at the next chance
+  bool broken_ = false;           // input or answers are lost: close at the next chance
+  bool line_unfinished_ = false;  // unread_ is more than a little, and the beginning of a line
+  bool keeps_ = false;            // unread_ or backlog_ may hold something
+  bool progressed_ = false;       // see keeps
+  bool moved_ = false;
   mutable bool failed_ = false;   // the socket did
   std::uint8_t large_turns_ = 0;  // so often large values are still expected, after the last one
   session session_;

@@ -228,6 +228,15 @@ void add_connections(const server_state& state, const worker_totals& totals, uns
       .add(state.accept_pauses.load(relaxed));
   to.counter("scootd_idle_kicks_total", "Connections closed because they were idle (-o idle_timeout).")
       .add(state.idle_kicks.load(relaxed));
+  const client_memory& kept = state.clients;
+  to.gauge("scootd_client_bytes", "Kept for clients beside the cache: unfinished input, answers not taken.")
+      .add(kept.bytes());
+  to.gauge("scootd_client_pinned_bytes", "Values of the cache that slow readers are being sent.").add(kept.pinned_bytes());
+  to.counter("scootd_client_pin_waits_total", "Times that a read of a large value waited for slow readers.")
+      .add(kept.waits.load(relaxed));
+  to.counter("scootd_clients_closed_total", "Connections closed as clients kept too much memory, by what most was.")
+      .add(kept.closed_for_input.load(relaxed), {{"kept", "input"}})
+      .add(kept.closed_for_answers.load(relaxed), {{"kept", "answers"}});
   to.counter("scootd_received_bytes_total", "Bytes read from clients.").add(totals.bytes_read);
   to.counter("scootd_sent_bytes_total", "Bytes written to clients.").add(totals.bytes_written);
   to.counter("scootd_yields_total", "Times that a connection had more requests than its turn allows (-R).")

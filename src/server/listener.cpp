@@ -47,19 +47,25 @@ std::string name_of(int socket, const std::string& host) {
 
 namespace {
 
+template <std::size_t bytes>
+void copy_text(char (&to)[bytes], std::string_view text) noexcept {
+  to[text.copy(to, bytes - 1)] = '\0';
+}
+
 peer_name read_name(const sockaddr_storage& address, socklen_t bytes) noexcept {
   peer_name who;
   who.family = address.ss_family;
   who.local = address.ss_family == AF_UNIX;
   if (who.local) {
     const auto& unix_address = reinterpret_cast<const sockaddr_un&>(address);
-    if (bytes > offsetof(sockaddr_un, sun_path)) who.host = unix_address.sun_path;
+    static_assert(sizeof who.host >= sizeof unix_address.sun_path);
+    if (bytes > offsetof(sockaddr_un, sun_path)) copy_text(who.host, unix_address.sun_path);
     return who;
   }
   char host[NI_MAXHOST], port[16];
   if (getnameinfo(reinterpret_cast<const sockaddr*>(&address), bytes, host, sizeof host, port, sizeof port,
                   NI_NUMERICHOST | NI_NUMERICSERV) == 0) {
-    who.host = host;
+    copy_text(who.host, host);
     who.port = std::atoi(port);
   }
   return who;
@@ -72,7 +78,7 @@ peer_name name_of_peer(int descriptor) noexcept {
   socklen_t bytes = sizeof address;
   if (getpeername(descriptor, reinterpret_cast<sockaddr*>(&address), &bytes) != 0) return {};
   peer_name who = read_name(address, bytes);
-  if (who.local) who.host = "unix";
+  if (who.local) copy_text(who.host, "unix");
   return who;
 }
 

@@ -17,7 +17,8 @@ namespace scoot::server {
 
 // Who is at the other end of a connected socket, or at this one.
 struct peer_name {
-  std::string host;  // numeric; "unix" for a unix socket; empty if it is gone
+  char host[108] = "";  // numeric, or a path; "unix" for the peer of a unix socket; empty if it is gone
+  [[nodiscard]] std::string_view host_text() const noexcept { return host; }
   int port = 0;
   bool local = false;  // a unix socket
   int family = 0;

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <grp.h>
+#include <malloc.h>
 #include <pwd.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -52,6 +53,11 @@ std::string raise_descriptor_limit(unsigned descriptors) {
   if (setrlimit(RLIMIT_NOFILE, &limit) == 0) return {};
   return os_failure("cannot have " + std::to_string(descriptors) +
                     " open files (start as root, raise ulimit -n, or ask for fewer connections with -c)");
+}
+
+void give_large_blocks_back() noexcept {
+  constexpr int large_bytes = 32 << 10;
+  mallopt(M_MMAP_THRESHOLD, large_bytes);
 }
 
 std::string allow_core_dumps() {

@@ -28,6 +28,9 @@ struct account {
 // How many a server with so many connections needs.
 [[nodiscard]] unsigned descriptors_for(unsigned connections, unsigned threads) noexcept;
 
+// Has the C library take large blocks from the system one by one, which is how what clients leave goes back at once.
+void give_large_blocks_back() noexcept;
+
 // Lets a crash leave a core file as large as may be.
 [[nodiscard]] std::string allow_core_dumps();
 

@@ -59,7 +59,7 @@ std::string reloader::apply(const server_options& wanted, const settings_map& ch
     const unsigned descriptors = descriptors_for(wanted.connections_max, state_.options.threads);
     if (std::string error = raise_descriptor_limit(descriptors); !error.empty()) return error;
   }
-  if (differs("memory-limit") && !state_.items.set_budget(wanted.memory_bytes)) {
+  if (differs("memory-limit") && !state_.set_budget(wanted.memory_bytes)) {
     return "the memory is too small (-m)";
   }
   if (any_users) users_.replace(std::move(users));

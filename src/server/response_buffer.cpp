@@ -35,6 +35,12 @@ void response_buffer::append_held(pinned_item&& item) noexcept {
   }
 }
 
+std::size_t response_buffer::pinned_bytes() const noexcept {
+  std::size_t sum = 0;
+  for (std::size_t i = first_held_; i < held_.size(); ++i) sum += held_[i].item.view().value.size();
+  return sum;
+}
+
 void response_buffer::roll_back(const mark& to) noexcept {
   SCOOT_CHECK(1, to.bytes >= begin_ && to.bytes <= end_ && to.held_values >= first_held_,
               "response_buffer: rolled back behind what was sent");

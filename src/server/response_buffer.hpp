@@ -68,10 +68,18 @@ class response_buffer {
 
   [[nodiscard]] bool empty() const noexcept { return begin_ == end_ && first_held_ == held_.size(); }
   [[nodiscard]] bool full() const noexcept {
-    return end_ - begin_ >= full_bytes || held_bytes_ >= full_held_bytes ||
+    return end_ - begin_ >= full_at_bytes_ || held_bytes_ >= full_held_bytes ||
            held_.size() - first_held_ >= full_held_values;
   }
+  // From how many bytes on it is full, where memory for clients is scarce. Then few keys should be looked up at once.
+  void set_full_bytes(std::size_t bytes) noexcept { full_at_bytes_ = bytes; }
+  [[nodiscard]] bool is_kept_small() const noexcept { return full_at_bytes_ < full_bytes; }
   [[nodiscard]] bool failed() const noexcept { return failed_; }
+  // What it takes for itself, and of the cache: values not sent to their end yet.
+  [[nodiscard]] std::size_t memory_bytes() const noexcept {
+    return sizeof *this + capacity_ + held_.capacity() * sizeof(held_value);
+  }
+  [[nodiscard]] std::size_t pinned_bytes() const noexcept;
   [[nodiscard]] std::size_t pending_bytes() const noexcept { return end_ - begin_ + held_bytes_; }
   [[nodiscard]] bool holds_values() const noexcept { return first_held_ != held_.size(); }
   // All that is pending, if no value is held.
@@ -108,6 +116,7 @@ class response_buffer {
   std::size_t first_held_ = 0;       // in held_: those before are sent
   std::size_t first_held_sent_ = 0;  // bytes of the first held value that are sent already
   std::size_t held_bytes_ = 0;       // of held values, still to send
+  std::size_t full_at_bytes_ = full_bytes;
   bool failed_ = false;
 };
 

@@ -159,6 +159,7 @@ int start(const parsed_options& parsed, const settings_reader& read_again, backg
   const server_options& options = parsed.options;
   account who;
   listener doors;
+  give_large_blocks_back();
   if (options.core_dumps) {
     if (std::string error = allow_core_dumps(); !error.empty()) return give_up(error, status_os);
   }

@@ -13,11 +13,13 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <mutex>
 #include <string_view>
 #include <vector>
 
 #include "scoot/cache.hpp"
+#include "server/client_memory.hpp"
 #include "server/options.hpp"
 #include "server/prefix_stats.hpp"
 #include "server/response_buffer.hpp"
@@ -94,10 +96,12 @@ class server_state {
   std::atomic<std::uint64_t> tls_handshake_errors{0};  // connections that ended before they spoke
   std::atomic<std::uint32_t> flushed_at{0};            // uptime in seconds at the last flush_all
 
-  // What else than to answer is to be done with requests: watch_... and count_prefixes (watchers.hpp). Usually nothing.
+  // What else than to answer is to be done with requests: watch_... and count_prefixes (watchers.hpp), pins_short
+  // (client_memory.hpp). Usually nothing.
   std::atomic<unsigned> observed{0};
   prefix_stats prefixes;
   watchers watching;
+  client_memory clients;
   [[nodiscard]] bool observes(unsigned what) const noexcept {
     return (observed.load(std::memory_order_relaxed) & what) != 0;
   }
@@ -119,6 +123,8 @@ class server_state {
   const credentials* text_users = nullptr;
   const credentials* sasl_users = nullptr;
   void (*shut_down)() noexcept = &end_this_process;  // what the command does
+
+  [[nodiscard]] bool set_budget(std::size_t bytes) noexcept;  // of the cache
 
   // One per worker thread; deque, so that they stay where they are.
   std::deque<worker_counters> counters;
@@ -143,8 +149,8 @@ class server_state {
 [[nodiscard]] bool write_stats(server_state& state, std::string_view arguments, response_buffer& out, int asking = -1,
                                const binary_request* binary = nullptr) noexcept;
 
-// `stats sizes`: counts[i] items have between (i - 1) * step and i * step bytes.
-void write_sizes(const std::vector<std::uint64_t>& counts, std::size_t step, response_buffer& out,
+// `stats sizes`: counts[i] (if there are any) items have between (i - 1) * step and i * step bytes.
+void write_sizes(const std::map<std::size_t, std::uint64_t>& counts, std::size_t step, response_buffer& out,
                  const binary_request* binary) noexcept;
 
 }  // namespace scoot::server

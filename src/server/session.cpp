@@ -122,6 +122,9 @@ session_progress session::run(const session_context& with, std::string_view inpu
     case step::turn_over:
       progress.status = session_status::turn_over;
       break;
+    case step::wait:
+      progress.status = session_status::wait;
+      break;
     case step::watch:
       progress.status = session_status::watch;
       break;
@@ -206,7 +209,7 @@ session::step session::execute(const session_context& with, const request& what,
       reply(with, "OK\r\n");
       break;
     case verb::memory_limit:
-      reply(with, items.set_budget(static_cast<std::size_t>(what.number) << 20)
+      reply(with, with.state.set_budget(static_cast<std::size_t>(what.number) << 20)
                       ? "OK\r\n"
                       : "MEMLIMIT_ADJUST_FAILED out of bounds or unable to adjust\r\n");
       break;
@@ -367,13 +370,15 @@ session::step session::run_retrieval(const session_context& with, std::string_vi
     std::string_view rest = keys;
     const std::string_view only = next_key(rest);
     if (rest.empty() && only.size() <= key_bytes_max) [[likely]] {
+      if (with.state.observes(pins_short) && has_to_wait(with, only)) [[unlikely]]
+        return step::wait;
       (void)retrieve(with, {&only, 1}, true);
       input.remove_prefix(line_bytes);
       return step::again;
     }
   }
   const response_buffer::mark before = with.out.position();
-  std::size_t batch = keys_together_max;
+  std::size_t batch = with.out.is_kept_small() ? 2 : keys_together_max;
   std::string_view error;
   for (;;) {
     std::array<std::string_view, keys_together_max> some;
@@ -388,17 +393,28 @@ session::step session::run_retrieval(const session_context& with, std::string_vi
     if (count == 0) break;
     if (!refused) [[likely]] {
       const std::size_t pending = with.out.pending_bytes();
-      if (!retrieve(with, {some.data(), count}, false)) [[unlikely]] {
+      const std::size_t now = answerable_now(with, {some.data(), count});
+      if (now > 0 && !retrieve(with, {some.data(), now}, false)) [[unlikely]] {
         error = reply_out_of_memory;
         break;
       }
-      if (!with.out.full()) [[likely]] {
+      if (now < count) [[unlikely]] {
+        // Comes again with the rest, unless that is known to be bad.
+        const std::string_view rest(some[now].data(),
+                                    static_cast<std::size_t>(keys.data() + keys.size() - some[now].data()));
+        refused = phase_ != phase::retrieving && has_long_key(rest);
+        if (!refused) {
+          phase_ = phase::retrieving;
+          input.remove_prefix(static_cast<std::size_t>(rest.data() - input.data()));
+          return step::wait;
+        }
+      } else if (!with.out.full()) [[likely]] {
         // Large values come few at a time, so that the output does not grow far above full.
         if (with.out.pending_bytes() - pending > response_buffer::full_bytes / 2) batch = 2;
         continue;
       }
       // What is sent cannot be taken back, so see first whether the rest is good.
-      refused = phase_ != phase::retrieving && has_long_key(keys);
+      refused = refused || (phase_ != phase::retrieving && has_long_key(keys));
       if (!refused) {
         phase_ = phase::retrieving;
         input.remove_prefix(static_cast<std::size_t>(keys.data() - input.data()));
@@ -413,6 +429,31 @@ session::step session::run_retrieval(const session_context& with, std::string_vi
   phase_ = phase::command;
   input.remove_prefix(line_bytes);
   return step::again;
+}
+
+// While values are not to be pinned: whether this one would be. It is looked at and not used, since the command will be
+// carried out from its beginning later.
+bool session::has_to_wait(const session_context& with, std::string_view key) const noexcept {
+  std::size_t bytes = 0;
+  meta_read unnoticed;
+  unnoticed.use = false;
+  read_options look;
+  look.meta = &unnoticed;
+  (void)with.state.items.get(
+      key, [&bytes](const item_view& item) noexcept { bytes = item.value.size(); }, look);
+  if (bytes < response_buffer::held_value_bytes_min) return false;
+  with.state.clients.waits.fetch_add(1, std::memory_order_relaxed);
+  return true;
+}
+
+// How many of the keys come before one that has to wait.
+std::size_t session::answerable_now(const session_context& with,
+                                    std::span<const std::string_view> keys) const noexcept {
+  if (!with.state.observes(pins_short)) [[likely]]
+    return keys.size();
+  std::size_t count = 0;
+  while (count < keys.size() && !has_to_wait(with, keys[count])) ++count;
+  return count;
 }
 
 // `whole`: this one key is the whole retrieval, so its end is answered as well. False: for an item that is there, what

@@ -19,6 +19,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -46,6 +47,7 @@ enum class session_status : unsigned char {
   needs_input,  // all that can be done with these bytes is done
   output_full,  // send what is there, then come again with the bytes not used
   turn_over,    // as many commands were carried out as the turn allowed; bytes are left
+  wait,         // what comes next is large, and too many values are pinned: send what is there, come again later
   watch,        // send what is there, then give the socket to server_state::watching, for watch_topics()
   close,        // send what is there, then close
 };
@@ -104,6 +106,12 @@ class session {
 
   [[nodiscard]] unsigned watch_topics() const noexcept { return watch_topics_; }
 
+  // What comes next is a line, or the rest of one.
+  [[nodiscard]] bool reads_lines() const noexcept { return phase_ == phase::command; }
+  // Memory of a walk over the items, which drop_walk() ends: nothing may be run after that.
+  [[nodiscard]] std::size_t walk_bytes() const noexcept;
+  void drop_walk() noexcept { walk_.reset(); }
+
   // True if the client is not in the middle of something.
   [[nodiscard]] bool idle() const noexcept { return phase_ <= phase::binary; }
 
@@ -120,16 +128,16 @@ class session {
     swallowing,
     watching
   };
-  enum class step : unsigned char { again, needs_input, output_full, turn_over, watch, close };
+  enum class step : unsigned char { again, needs_input, output_full, turn_over, wait, watch, close };
 
   // On the way over all items.
   struct walk {
     enum class kind : unsigned char { metadump, mgdump, cachedump, sizes };
     kind what = kind::sizes;
     std::uint64_t cursor = 0;
-    std::uint64_t items_left = 0;      // cachedump
-    std::size_t request_bytes = 0;     // still in the input
-    std::vector<std::uint64_t> sizes;  // sizes: items by bytes
+    std::uint64_t items_left = 0;                // cachedump
+    std::size_t request_bytes = 0;               // still in the input
+    std::map<std::size_t, std::uint64_t> sizes;  // sizes: items by steps of bytes, those that there are
     void count(std::size_t bytes) noexcept;
   };
 
@@ -146,6 +154,8 @@ class session {
   step run_retrieval(const session_context& with, std::string_view keys, std::string_view& input,
                      std::size_t line_bytes) noexcept;
   [[nodiscard]] bool retrieve(const session_context& with, std::span<const std::string_view> keys, bool whole) noexcept;
+  bool has_to_wait(const session_context& with, std::string_view key) const noexcept;
+  std::size_t answerable_now(const session_context& with, std::span<const std::string_view> keys) const noexcept;
   step receive_value(const session_context& with, std::string_view& input) noexcept;
   step finish_value(const session_context& with, std::string_view& input) noexcept;
   step swallow(std::string_view& input) noexcept;
@@ -157,7 +167,7 @@ class session {
   // session_meta.cpp
   step run_meta(const session_context& with, std::string_view line, std::string_view& input,
                 std::size_t line_bytes) noexcept;
-  void meta_get(const session_context& with, const meta_request& what) noexcept;
+  step meta_get(const session_context& with, const meta_request& what) noexcept;
   step meta_set(const session_context& with, const meta_request& what, std::string_view line, std::string_view& input,
                 std::size_t line_bytes) noexcept;
   void finish_meta_value(const session_context& with, std::string_view line) noexcept;
@@ -172,7 +182,7 @@ class session {
   step run_auth(const session_context& with, std::string_view& input) noexcept;
   step run_binary(const session_context& with, std::string_view& input) noexcept;
   step binary_execute(const session_context& with, const binary_request& what) noexcept;
-  void binary_get(const session_context& with, const binary_request& what) noexcept;
+  step binary_get(const session_context& with, const binary_request& what) noexcept;
   step binary_set(const session_context& with, const binary_request& what, std::string_view head,
                   std::string_view& input, std::size_t frame_bytes) noexcept;
   void finish_binary_value(const session_context& with) noexcept;

@@ -132,6 +132,7 @@ session::step session::run_binary(const session_context& with, std::string_view&
     return begin_walk(with, walk::kind::sizes, 0, parsed.frame_bytes);
   }
   const step next = binary_execute(with, what);
+  if (next == step::wait) return next;
   input.remove_prefix(parsed.frame_bytes);
   return next;
 }
@@ -142,8 +143,7 @@ session::step session::binary_execute(const session_context& with, const binary_
     case binary_verb::get:
     case binary_verb::touch:
     case binary_verb::get_and_touch:
-      binary_get(with, what);
-      break;
+      return binary_get(with, what);
     case binary_verb::remove: {
       remove_options options;
       options.cas = what.cas;
@@ -194,10 +194,11 @@ session::step session::binary_execute(const session_context& with, const binary_
   return step::again;
 }
 
-void session::binary_get(const session_context& with, const binary_request& what) noexcept {
+session::step session::binary_get(const session_context& with, const binary_request& what) noexcept {
   response_buffer& out = with.out;
   const bool touches = what.command != binary_verb::get;
   const bool gives_value = what.command != binary_verb::touch;
+  if (with.state.observes(pins_short) && gives_value && has_to_wait(with, what.key)) return step::wait;
   pinned_item pinned;
   read_options options;
   options.cas = with.state.options.cas;
@@ -224,18 +225,21 @@ void session::binary_get(const session_context& with, const binary_request& what
   };
   const cache_status status = with.state.items.get(what.key, answer, options);
   observe_fetch(with, what.key, status == cache_status::ok, value_bytes);
-  if (status == cache_status::ok) return;
-  if (status == cache_status::no_memory) return binary_error(with, what, binary_status::no_memory);
-  if (what.quiet) return;
-  if (!what.with_key) return binary_error(with, what, binary_status::not_found);
+  if (status == cache_status::no_memory) binary_error(with, what, binary_status::no_memory);
+  if (status == cache_status::ok || status == cache_status::no_memory || what.quiet) return step::again;
+  if (!what.with_key) {
+    binary_error(with, what, binary_status::not_found);
+    return step::again;
+  }
   char* to = out.room(binary_header_bytes + what.key.size());
-  if (to == nullptr) return;
+  if (to == nullptr) return step::again;
   binary_response response;
   response.status = binary_status::not_found;
   response.key_bytes = static_cast<std::uint16_t>(what.key.size());
   to = write_binary_header(to, what, response);
   std::memcpy(to, what.key.data(), what.key.size());
   out.finish(to + what.key.size());
+  return step::again;
 }
 
 session::step session::binary_set(const session_context& with, const binary_request& what, std::string_view head,

@@ -158,7 +158,7 @@ session::step session::run_meta(const session_context& with, std::string_view li
   }
   switch (what.command) {
     case meta_verb::get:
-      meta_get(with, what);
+      if (meta_get(with, what) == step::wait) return step::wait;
       break;
     case meta_verb::set:
       return meta_set(with, what, line, input, line_bytes);
@@ -176,7 +176,8 @@ session::step session::run_meta(const session_context& with, std::string_view li
   return step::again;
 }
 
-void session::meta_get(const session_context& with, const meta_request& what) noexcept {
+session::step session::meta_get(const session_context& with, const meta_request& what) noexcept {
+  if (with.state.observes(pins_short) && what.value && has_to_wait(with, what.key)) return step::wait;
   cache& items = with.state.items;
   response_buffer& out = with.out;
   const std::uint32_t now = items.now();
@@ -212,9 +213,12 @@ void session::meta_get(const session_context& with, const meta_request& what) no
   };
   const cache_status status = items.get(what.key, answer, options);
   observe_fetch(with, what.key, status == cache_status::ok, value_bytes);
-  if (status == cache_status::ok) return;
-  if (status == cache_status::no_memory) return reply(with, reply_out_of_memory);
-  if (!what.quiet) meta_reply(with, "EN", what);
+  if (status == cache_status::no_memory) {
+    reply(with, reply_out_of_memory);
+  } else if (status != cache_status::ok && !what.quiet) {
+    meta_reply(with, "EN", what);
+  }
+  return step::again;
 }
 
 // A status, and what of the request is repeated in every answer.

@@ -90,8 +90,11 @@ void write_server(const server_state& state, stat_lines& to) noexcept {
   to.add("total_connections", state.connections_total.load(std::memory_order_relaxed));
   to.add("rejected_connections", state.connections_rejected.load(std::memory_order_relaxed));
   to.add("connection_structures", connections);
-  to.add("response_obj_oom", 0);
-  to.add("read_buf_oom", 0);
+  to.add("response_obj_oom", state.clients.closed_for_answers.load(std::memory_order_relaxed));
+  to.add("read_buf_oom", state.clients.closed_for_input.load(std::memory_order_relaxed));
+  to.add("client_bytes", state.clients.bytes());
+  to.add("client_pinned_bytes", state.clients.pinned_bytes());
+  to.add("client_pin_waits", state.clients.waits.load(std::memory_order_relaxed));
   to.add("reserved_fds", descriptors_for(0, state.options.threads));
   to.add("idle_kicks", state.idle_kicks.load(std::memory_order_relaxed));
   if (state.tls != nullptr) {
@@ -372,9 +375,10 @@ void write_slabs(const server_state& state, stat_lines& to) noexcept {
 }
 
 std::string with_transport(const peer_name& who) {
-  if (who.local) return "unix:" + who.host;
+  const std::string host(who.host_text());
+  if (who.local) return "unix:" + host;
   const bool v6 = who.family == AF_INET6;
-  return (v6 ? "tcp6:[" + who.host + "]:" : "tcp:" + who.host + ":") + std::to_string(who.port);
+  return (v6 ? "tcp6:[" + host + "]:" : "tcp:" + host + ":") + std::to_string(who.port);
 }
 
 std::string_view word_of(connection::state s) noexcept {
@@ -383,6 +387,8 @@ std::string_view word_of(connection::state s) noexcept {
       return "conn_mwrite";
     case connection::state::ready:
       return "conn_parse_cmd";
+    case connection::state::waiting:
+      return "conn_waiting";
     default:
       return "conn_read";
   }
@@ -476,8 +482,15 @@ server_state::server_state(cache& the_items, const server_options& the_options)
       observed(the_options.count_prefixes ? count_prefixes : 0),
       prefixes(the_options.prefix_delimiter),
       watching(the_items, observed, connections_now, the_options.watcher_buffer_bytes),
+      clients(observed, the_options.memory_bytes),
       counters(the_options.threads),
       tls_settings_(the_options.tls) {}
+
+bool server_state::set_budget(std::size_t bytes) noexcept {
+  if (!items.set_budget(bytes)) return false;
+  clients.set_budget(bytes);
+  return true;
+}
 
 void live_settings::take(const server_options& options) noexcept {
   connections_max.store(options.connections_max, std::memory_order_relaxed);
@@ -525,13 +538,12 @@ void server_state::reset_totals() noexcept {
   at_reset_ = sum();
 }
 
-void write_sizes(const std::vector<std::uint64_t>& counts, std::size_t step, response_buffer& out,
+void write_sizes(const std::map<std::size_t, std::uint64_t>& counts, std::size_t step, response_buffer& out,
                  const binary_request* binary) noexcept {
   stat_lines to(out, binary);
-  for (std::size_t bucket = 0; bucket < counts.size(); ++bucket) {
-    if (counts[bucket] == 0) continue;
+  for (const auto& [bucket, items] : counts) {
     char name[decimal_bytes_max];
-    to.add({name, static_cast<std::size_t>(write_decimal(name, bucket * step) - name)}, counts[bucket]);
+    to.add({name, static_cast<std::size_t>(write_decimal(name, bucket * step) - name)}, items);
   }
   to.end();
 }

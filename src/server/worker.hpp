@@ -4,10 +4,12 @@
 //
 // It waits in an event loop of its own (epoll or io_uring), and has one read buffer and one response buffer for all its
 // connections. New connections come through a mailbox, an event descriptor and a list. Connections with more requests
-// than their turn allows stand in a line that is served again after each round of events.
+// than their turn allows stand in a line that is served again after each round of events. What its connections keep
+// it counts, and closes some where that is too much for all workers together (client_memory.hpp).
 //
 // Ownership: owns its connections; stop() ends the thread and closes them, and must come before the cache is destroyed.
-// Threads: hand_over(), for_each() and stop() by any; the rest is the worker's own.
+// Threads: hand_over(), for_each(), wake() and stop() by any; the rest is the worker's own. Failure: a connection for
+// which there is no memory is closed.
 #pragma once
 
 #include <future>
@@ -38,7 +40,7 @@ class worker {
   // What it waits with, once started.
   [[nodiscard]] bool uses_uring() const noexcept { return loop_->receives(); }
   void stop() noexcept;
-  void wake() noexcept;  // settings may have changed
+  void wake() const noexcept;  // settings may have changed, or memory for clients be used up
 
   // Gives a connected, non-blocking socket to the worker, which closes it in the end and then lowers
   // server_state::connections_now. With tls, server_state::tls makes a stream for it.
@@ -59,9 +61,12 @@ class worker {
   };
 
   void run(std::promise<bool> started) noexcept;
+  [[nodiscard]] int wait_ms() const noexcept;
   void take_mail() noexcept;
   void adopt(const arrival& from) noexcept;
+  [[nodiscard]] bool has_room_for_another() noexcept;
   void take_settings() noexcept;
+  void take_pieces() noexcept;
   void end_idle() noexcept;
   [[nodiscard]] interest wanted_in(const connection& c, connection::state s) const noexcept;
   void handle(const loop_event& event) noexcept;
@@ -69,6 +74,16 @@ class worker {
   void forget(connection& c, std::string_view reason) noexcept;
   void drop(connection& c) noexcept;
   void give_to_watchers(connection& c) noexcept;
+  void count(connection& c) noexcept;
+  void count(connection& c, std::size_t bytes, std::size_t pinned) noexcept;
+  void see_to_memory() noexcept;
+  void make_room() noexcept;
+  void end_stalled() noexcept;
+  void let_go_of_heaviest(std::size_t connection::*what, bool stalled) noexcept;
+  void waits_no_more(connection& c) noexcept;
+  void retry_waiting() noexcept;
+  void end_those_given_up() noexcept;
+  void trim_memory() noexcept;
   void tell_connection(std::string_view type, int descriptor, std::string_view reason) noexcept;
 
   server_state& state_;
@@ -84,6 +99,16 @@ class worker {
   std::uint32_t idle_timeout_s_ = 0;  // of this round; 0: none
   std::uint32_t now_s_ = 0;           // of this round, if connections can be idle for too long
   std::uint32_t idle_looked_at_ = 0;  // when they were looked for
+
+  // What its connections keep, as counted by client_memory.
+  bool keeps_something_ = false;  // or did, and has to see to what that changed
+  std::size_t kept_bytes_ = 0;
+  std::size_t kept_pinned_ = 0;
+  bool given_up_ = false;            // some connection is to be closed at the end of this round
+  std::size_t waiting_ = 0;          // connections in state waiting
+  std::uint64_t stalled_at_ms_ = 0;  // when end_stalled() last looked
+  std::uint32_t trimmed_at_ = 0;     // when memory was last trimmed
+  std::size_t first_to_retry_ = 0;
 
   int mailbox_event_ = -1;
   std::mutex mailbox_lock_;

@@ -206,11 +206,11 @@ class HostileTest(harness.ServerTest):
                     select.select([], [client.socket], [], 0.02)
         self.check_service(server)
         if not harness.is_sanitized():
-            self.assertLess((server.rss_peak_bytes() - before) >> 20, 48)
+            self.assertLess((server.rss_peak_bytes() - before) >> 20, 60 if harness.is_reference() else 32)
         # It costs no processor time either to have them.
         self.check_calm(server)
-        # One that reads after all gets all that it is owed, in order.
-        late = deaf[1]
+        # One that reads after all, before others need the room, gets all that it is owed, in order.
+        late = deaf[-2]
         late.socket.settimeout(harness.patience(20))
         for _ in range(300):
             self.assertEqual(late.values()[b"size10000"][1], b"v" * 10_000)

@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: MIT
+"""A thousand clients that each keep the server from getting rid of something. All of them together must not make it
+larger than -m, 16 MiB and 1 KiB a connection, and those who behave are served meanwhile."""
+
+import select
+import time
+import unittest
+
+import harness
+import values
+from test_hostile import push
+
+MIB = 1 << 20
+CROWD = 1000
+KEPT_MAX = 4 * MIB  # client_memory::bytes_max
+
+
+class CrowdTest(harness.ServerTest):
+    def setUp(self):
+        harness.skip_unless(not harness.is_reference(), "memcached has no such bounds")
+        spare = harness.raise_open_files_limit()
+        harness.skip_unless(spare >= CROWD + 200, f"no more than {spare} open files are allowed here")
+
+    def full_server(self, *options):
+        """With all of -m 64 in use, so that all that is added counts."""
+        server = self.server("-m", "64", "-c", 2 * CROWD, *options)
+        with server.connect() as client:
+            for first in range(0, 80_000, 4000):
+                batch = b"".join(b"set fill%d 0 0 1000 noreply\r\n%s\r\n" % (n, b"f" * 1000) for n in range(first, first + 4000))
+                client.send(batch + b"version\r\n")
+                client.line()
+            self.assertEqual(client.store(b"small", b"v" * 1000), b"STORED")
+        return server
+
+    def crowd(self, server, size=CROWD, **settings):
+        return [self.connect(server, **settings) for _ in range(size)]
+
+    def push_all(self, clients, data):
+        """Each sends what it can of `data`, until none can send any more."""
+        left = dict.fromkeys(clients, memoryview(data))
+        quiet = 0
+        deadline = time.monotonic() + harness.patience(20)
+        while left and quiet < 5 and time.monotonic() < deadline:
+            moved = 0
+            for client, rest in list(left.items()):
+                sent = push(client, rest)
+                moved += sent or 0
+                left[client] = rest[sent or 0 :]
+                if sent is None or not left[client]:
+                    del left[client]
+            quiet = 0 if moved else quiet + 1
+            if not moved:
+                time.sleep(0.02)
+
+    def check_bound(self, server, when):
+        peak = server.rss_peak_bytes()
+        print(f"{when}: RSS {server.rss_bytes() / MIB:.1f} MiB, peak {peak / MIB:.1f} MiB at -m 64")
+        if not harness.is_sanitized():
+            self.assertLessEqual(peak, (64 + 16) * MIB + CROWD * 1024)
+
+    def check_kept(self, server):
+        with server.connect() as client:
+            self.assertLessEqual(int(client.stats()["client_bytes"]), KEPT_MAX)
+
+    def test_a_thousand_that_do_not_read(self):
+        server = self.full_server()
+        deaf = self.crowd(server, receive_bytes=4096)
+        polite = self.connect(server)
+        for _ in range(4):
+            self.push_all(deaf, b"get small\r\n" * 1000)
+            # One who reads gets what it asked for, even if that is much.
+            polite.send(b"get small\r\n" * 3000)
+            for _ in range(3000):
+                self.assertEqual(polite.values()[b"small"][1], b"v" * 1000)
+            self.check_service(server)
+        self.check_bound(server, f"{CROWD} that do not read")
+        self.check_kept(server)
+        with server.connect() as client:
+            self.assertGreater(int(client.stats()["response_obj_oom"]), 0)
+        for client in deaf:
+            client.close()
+        self.check_service(server)
+
+    def test_a_thousand_unfinished_lines(self):
+        server = self.full_server()
+        crowd = self.crowd(server)
+        polite = self.connect(server)
+        self.push_all(crowd, b"get " + b"x " * 100_000)
+        self.check_calm(server)
+        # One who goes on to the end is answered, even if its line is among the longest.
+        polite.send(b"get small" + b" other" * 30_000 + b"\r\n")
+        self.assertEqual(polite.values(), {b"small": (0, b"v" * 1000)})
+        self.check_bound(server, f"{CROWD} unfinished lines")
+        self.check_kept(server)
+        self.check_service(server)
+        with server.connect() as client:
+            self.assertGreater(int(client.stats()["read_buf_oom"]), 0)
+            self.assertEqual(client.stats()["response_obj_oom"], "0")
+
+    def test_a_thousand_half_values(self):
+        # Of less than 8 KiB, which are kept beside the cache until they are whole. Each is small, and yet has a limit.
+        server = self.full_server()
+        crowd = self.crowd(server)
+        self.push_all(crowd, b"set small 0 0 8000\r\n" + b"x" * 7900)
+        self.check_bound(server, f"{CROWD} half values")
+        self.check_kept(server)
+        self.check_service(server)
+
+    def test_memory_comes_back_when_they_leave(self):
+        server = self.server("-m", "64", "-c", 2 * CROWD)
+        with server.connect() as client:
+            self.assertEqual(client.store(b"small", b"v" * 1000), b"STORED")
+        before = server.rss_bytes()
+        deaf = self.crowd(server, receive_bytes=4096)
+        self.push_all(deaf, b"get small\r\n" * 2000)
+        most = server.rss_bytes()
+        for client in deaf:
+            client.close()
+        if harness.is_sanitized():
+            return
+        # What remains is buffers of the workers and the ring, now in use.
+        harness.poll(lambda: server.rss_bytes() - before < 5 * MIB, 10, "less memory")
+        print(f"RSS {before / MIB:.1f} MiB, with {CROWD} that do not read {most / MIB:.1f}, after them {server.rss_bytes() / MIB:.1f}")
+
+    def test_slow_readers_of_large_values_wait_for_each_other(self):
+        # They pin a quarter of the memory at most, and all get what they asked for.
+        size = 900_000
+        server = self.server("-m", "64", "-t", "2", transport="unix")
+        with server.connect() as client:
+            self.assertEqual(client.store(b"big", values.make(b"big", 1, size)), b"STORED")
+            self.assertEqual(client.store(b"small", b"v" * 1000), b"STORED")
+        readers = self.crowd(server, 80)  # whose sockets take a quarter of a value
+        asked = (b"get big\r\n", b"get small big\r\n", b"mg big v\r\nmn\r\n", b"gat 0 small big small\r\n")
+        with server.connect() as client:
+            for number, reader in enumerate(readers):
+                reader.send(asked[number % len(asked)])
+                if number % 10:
+                    continue
+                serial = number + 2  # so that each ten pin another item
+                self.assertEqual(client.store(b"big", values.make(b"big", serial, size)), b"STORED")
+            harness.poll(lambda: int(client.stats()["client_pin_waits"]) > 0, 10, "a reader that waits")
+            pinned = int(client.stats()["client_pinned_bytes"])
+            self.assertGreaterEqual(pinned, 16 * MIB)
+            self.assertLess(pinned, 16 * MIB + 2 * (MIB + size))
+            # Others are served, and memory for them is left.
+            self.assertEqual(client.get(b"small"), b"v" * 1000)
+            for number in range(60):
+                self.assertEqual(client.store(b"key%d" % number, b"k" * 500_000), b"STORED")
+            self.check_calm(server)
+        ends = {0: b"\r\nEND\r\n", 1: b"\r\nEND\r\n", 2: b"\r\nMN\r\n", 3: b"v\r\nEND\r\n"}
+        got = {reader: bytearray() for reader in readers}
+        waiting = set(readers)
+        deadline = time.monotonic() + harness.patience(20)
+        while waiting and time.monotonic() < deadline:
+            for reader in select.select(list(waiting), [], [], 0.1)[0]:
+                reader.socket.setblocking(False)
+                data = reader.socket.recv(1 << 16)
+                self.assertTrue(data, "closed on a reader that reads")
+                got[reader] += data
+                if len(got[reader]) >= size and got[reader].endswith(ends[readers.index(reader) % 4]):
+                    waiting.discard(reader)
+        self.assertFalse(waiting)
+        for number, reader in enumerate(readers):
+            text = bytes(got[reader])
+            start = text.index(b"%d\r\n" % size) + len(b"%d\r\n" % size)
+            values.check(b"big", text[start : start + size])
+        with server.connect() as client:
+            self.assertEqual(client.stats()["client_pinned_bytes"], "0")
+            self.assertEqual(client.stats()["response_obj_oom"], "0")
+
+    def test_those_who_never_read_large_values_make_room_in_the_end(self):
+        size = 900_000
+        server = self.server("-m", "64", "-t", "2", "-c", 2 * CROWD, transport="unix")
+        with server.connect() as client:
+            self.assertEqual(client.store(b"big", values.make(b"big", 1, size)), b"STORED")
+        deaf = self.crowd(server)
+        self.push_all(deaf, b"get big\r\n" * 3)
+        with server.connect(timeout=harness.patience(30)) as client:
+            client.socket.settimeout(harness.patience(30))
+            values.check(b"big", client.get(b"big"))
+            self.assertGreater(int(client.stats()["response_obj_oom"]), 0)
+        self.check_service(server)
+        self.check_calm(server)
+
+
+if __name__ == "__main__":
+    unittest.main()
