@@ -433,9 +433,9 @@ class SCOOT_EXPORT cache {
   restart_report save(const char* path) noexcept;
   [[nodiscard]] const restart_report& restarted() const noexcept;  // what this cache began with
 
-  // From now on observe(context, item) is called for each item that is evicted, before it goes, under its shard's lock;
-  // null: for none. When this returns no call of the observer before is under way. Views are as with
-  // read_options::meta.
+  // From now on observe(context, item) is called for each item that is evicted, before it goes, under its shard's lock,
+  // so that it must be quick and not call the cache; null: for none. When this returns no call of the observer before
+  // is under way. Views are as with read_options::meta.
   void observe_evictions(void (*observe)(void* context, const item_view& item) noexcept, void* context) noexcept;
 
   // Calls visit for each live item, shard by shard in bounded steps under the lock; items stored or removed meanwhile

@@ -3,7 +3,7 @@
 // cache_impl: what stands behind scoot::cache: the shards, the pool, the budget, the maintenance thread.
 //
 // Locks: a shard's lock is taken alone or under budget_mutex_ or scan_mutex_, never two shards' at once. Nothing is
-// locked under a shard's lock but the pool's own.
+// locked under a shard's lock but the pool's own, and what an observer of evictions locks: it must not call the cache.
 #pragma once
 
 #include <algorithm>

@@ -16,6 +16,7 @@
 #include <cstring>
 #include <memory>
 #include <string_view>
+#include <utility>
 
 #include "server/process.hpp"
 
@@ -201,6 +202,7 @@ std::string listener::open_unix(const server_options& options) {
 
 bool listener::watch(event_loop& loop) noexcept {
   for (door& one : doors_) {
+    if (one.watch != event_loop::none) continue;
     one.watch = loop.add(one.socket, this, interest::read);
     if (one.watch == event_loop::none) return false;
   }
@@ -220,7 +222,8 @@ int listener::accept_one(event_loop& loop, server_state& state, int socket) noex
     const int descriptor = accept4(socket, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (descriptor < 0) {
       if (errno == EINTR || errno == ECONNABORTED) continue;
-      if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+      // Whatever else it is, EMFILE and its like usually, asking again at once would only fail again.
+      if (errno != EAGAIN && errno != EWOULDBLOCK) {
         const int error = errno;
         if (is_time_to_warn()) {
           spdlog::warn("connections have to wait: {}; told once a minute at most", std::strerror(error));
@@ -261,7 +264,10 @@ void listener::pause(event_loop& loop, server_state& state) noexcept {
   paused_since_ = std::chrono::steady_clock::now();
   state.accepting.store(false, std::memory_order_relaxed);
   state.accept_pauses.fetch_add(1, std::memory_order_relaxed);
-  for (const door& one : doors_) loop.change(one.watch, this, interest::none);
+  // Not only asked for nothing, since epoll would still tell of a socket that is broken.
+  for (door& one : doors_) {
+    if (one.watch != event_loop::none) loop.let_go(std::exchange(one.watch, event_loop::none));
+  }
 }
 
 void listener::retry(event_loop& loop, server_state& state) noexcept {
@@ -271,11 +277,11 @@ void listener::retry(event_loop& loop, server_state& state) noexcept {
       state.connections_now.load(std::memory_order_relaxed) >= state.live.connections_max) {
     return;
   }
-  paused_ = false;
+  paused_ = !watch(loop);
+  if (paused_) return;
   state.accepting.store(true, std::memory_order_relaxed);
   const auto us = std::chrono::duration_cast<std::chrono::microseconds>(passed).count();
   state.accept_paused_us.fetch_add(static_cast<std::uint64_t>(us), std::memory_order_relaxed);
-  for (const door& one : doors_) loop.change(one.watch, this, interest::read);
 }
 
 }  // namespace scoot::server

@@ -142,7 +142,7 @@ void parse_extended(std::string_view name, const std::string& value, server_opti
     options.idle_timeout_s = static_cast<unsigned>(number(value, "-o idle_timeout", 0, 1'000'000'000));
   } else if (name == "watcher_logbuf_size") {
     options.watcher_buffer_bytes = std::size_t{1} << 10;
-    options.watcher_buffer_bytes *= static_cast<std::size_t>(number(value, "-o watcher_logbuf_size", 4, 1 << 20));
+    options.watcher_buffer_bytes *= static_cast<std::size_t>(number(value, "-o watcher_logbuf_size", 4, 4096));
   } else if (name == "maxconns_fast") {
     options.reject_at_limit = true;
   } else if (name == "drop_privileges") {  // memcached's filter of system calls

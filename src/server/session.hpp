@@ -132,12 +132,13 @@ class session {
 
   // On the way over all items.
   struct walk {
-    enum class kind : unsigned char { metadump, mgdump, cachedump, sizes };
+    enum class kind : unsigned char { metadump, mgdump, cachedump, sizes, prefixes };
     kind what = kind::sizes;
     std::uint64_t cursor = 0;
     std::uint64_t items_left = 0;                // cachedump
     std::size_t request_bytes = 0;               // still in the input
     std::map<std::size_t, std::uint64_t> sizes;  // sizes: items by steps of bytes, those that there are
+    std::string prefix;                          // prefixes: the last that was told
     void count(std::size_t bytes) noexcept;
   };
 
@@ -210,7 +211,8 @@ class session {
                      cache_status status, std::size_t bytes) const noexcept;
   cache_status remove_observed(const session_context& with, std::string_view key, const remove_options& options,
                                std::string_view command) const noexcept;
-  void stats_detail(const session_context& with, std::string_view arguments) noexcept;
+  std::uint64_t tell_prefixes(const session_context& with) noexcept;
+  step stats_detail(const session_context& with, std::string_view arguments, std::size_t line_bytes) noexcept;
 
   void note_command(const session_context& with, std::string_view line) const noexcept {
     if (with.state.verbosity.load(std::memory_order_relaxed) > 1 || with.state.observes(watch_rawcmds)) [[unlikely]]

@@ -96,7 +96,7 @@ session::step session::run_walk(const session_context& with, std::string_view& i
                                               : put_cachedump(to, item));
   };
   for (unsigned looks = 0; looks < looks_per_step && !out.full(); ++looks) {
-    w.cursor = with.state.items.visit_some(w.cursor, visit);
+    w.cursor = w.what == walk::kind::prefixes ? tell_prefixes(with) : with.state.items.visit_some(w.cursor, visit);
     const bool enough = w.what == walk::kind::cachedump && w.items_left == 0;
     if (w.cursor != 0 && !enough) continue;
     finish_walk(with, input.substr(0, w.request_bytes));
@@ -139,8 +139,7 @@ session::step session::run_stats(const session_context& with, std::string_view a
   const std::string_view what = next_key(rest);
   if (what == "sizes") return begin_walk(with, walk::kind::sizes, 0, line_bytes);
   if (what == "detail") {
-    stats_detail(with, rest);
-    return step::again;
+    return stats_detail(with, rest, line_bytes);
   }
   if (what != "cachedump") {
     if (!write_stats(with.state, arguments, with.out, id_)) reply(with, reply_error);

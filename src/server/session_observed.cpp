@@ -105,22 +105,26 @@ cache_status session::remove_observed(const session_context& with, std::string_v
   return status;
 }
 
-void session::stats_detail(const session_context& with, std::string_view arguments) noexcept {
+// 0 at the end, as the cursor of a walk.
+std::uint64_t session::tell_prefixes(const session_context& with) noexcept {
+  try {
+    return with.state.prefixes.dump_some(walk_->prefix, with.out) ? 0 : 1;
+  } catch (const std::bad_alloc&) {
+    return 0;  // what is left is not told
+  }
+}
+
+session::step session::stats_detail(const session_context& with, std::string_view arguments,
+                                    std::size_t line_bytes) noexcept {
   const std::string_view what = next_key(arguments);
+  if (what == "dump") return begin_walk(with, walk::kind::prefixes, 0, line_bytes);
   if (what == "on") {
     with.state.observed.fetch_or(count_prefixes, std::memory_order_relaxed);
-    return reply(with, "OK\r\n");
-  }
-  if (what == "off") {
+  } else if (what == "off") {
     with.state.observed.fetch_and(~count_prefixes, std::memory_order_relaxed);
-    return reply(with, "OK\r\n");
   }
-  if (what != "dump") return reply(with, "CLIENT_ERROR usage: stats detail on|off|dump\r\n");
-  try {
-    reply(with, with.state.prefixes.dump());
-  } catch (const std::bad_alloc&) {
-    reply(with, reply_out_of_memory);
-  }
+  reply(with, what == "on" || what == "off" ? "OK\r\n" : "CLIENT_ERROR usage: stats detail on|off|dump\r\n");
+  return step::again;
 }
 
 }  // namespace scoot::server

@@ -14,6 +14,7 @@
 #include <cstring>
 #include <new>
 #include <system_error>
+#include <utility>
 
 #include "server/protocol.hpp"
 
@@ -21,6 +22,7 @@ namespace scoot::server {
 namespace {
 
 constexpr auto pause = std::chrono::milliseconds(1);  // so that lines are sent together
+constexpr int evictions_ms = 20;                      // as long may evictions wait, which wake nobody
 constexpr std::size_t note_bytes = 64;                // of a line about lines that were skipped
 
 struct topic_name {
@@ -104,8 +106,7 @@ void watchers::adopt(unsigned wanted, int descriptor, std::unique_ptr<tls_stream
   bool taken = false;
   try {
     auto made = std::make_unique<watcher>();
-    made->descriptor = descriptor;
-    descriptor = -1;
+    made->descriptor = std::exchange(descriptor, -1);
     made->stream = std::move(stream);
     made->topics = wanted;
     made->pending.reserve(buffer_bytes_);
@@ -118,15 +119,26 @@ void watchers::adopt(unsigned wanted, int descriptor, std::unique_ptr<tls_stream
       const std::lock_guard hold(lock_);
       all_.push_back(std::move(made));
       taken = true;
+    } else {
+      refuse(*made);
     }
   } catch (const std::bad_alloc&) {
-    if (descriptor >= 0) close(descriptor);
+    if (descriptor >= 0) {
+      stream.reset();  // which says goodbye on the socket, so while the number is this socket's
+      close(descriptor);
+    }
   }
   if (!taken) {
+    follow_topics();
     connections_.fetch_sub(1, std::memory_order_relaxed);
     return;
   }
   eventfd_write(wake_, 1);  // look at it, too
+}
+
+void watchers::refuse(watcher& w) noexcept {
+  w.sending.assign("SERVER_ERROR no thread for watchers\r\n");  // within what was reserved
+  send(w);
 }
 
 void watchers::on_eviction(void* self, const item_view& item) noexcept {
@@ -136,7 +148,8 @@ void watchers::on_eviction(void* self, const item_view& item) noexcept {
   line.key(item.key).word(item.read ? " fetch=yes" : " fetch=no");
   line.number(" ttl=", item.expires_at == expires_never ? -1 : left).number(" la=", item.idle_s).number(" clsid=", 1);
   line.number(" size=", static_cast<std::int64_t>(item.value.size()));
-  me.tell(watch_evictions, line);
+  // Under a shard's lock, where no system call is to be made: the thread looks for these by itself.
+  (void)me.add(watch_evictions, line);
 }
 
 // Whoever observes looks at `observed`, and the cache is told whether its evictions are of interest.
@@ -152,27 +165,27 @@ void watchers::follow_topics() noexcept {
 }
 
 void watchers::tell(unsigned topic, const event_text& what) noexcept {
-  bool wake = false;
-  {
-    const std::lock_guard hold(lock_);
-    timeval now{};
-    gettimeofday(&now, nullptr);
-    char head[80];
-    const int head_bytes = std::snprintf(head, sizeof head, "ts=%lld.%d gid=%llu ", static_cast<long long>(now.tv_sec),
-                                         static_cast<int>(now.tv_usec), static_cast<unsigned long long>(++number_));
-    char line[sizeof head + sizeof(event_text) + 1];
-    std::memcpy(line, head, static_cast<std::size_t>(head_bytes));
-    std::size_t bytes = static_cast<std::size_t>(head_bytes);
-    std::memcpy(line + bytes, what.text().data(), what.text().size());
-    bytes += what.text().size();
-    line[bytes++] = '\n';
-    for (const auto& one : all_) {
-      if ((one->topics & topic) != 0) add_line(*one, {line, bytes});
-    }
-    wake = !woken_;
-    woken_ = true;
+  if (add(topic, what)) eventfd_write(wake_, 1);
+}
+
+// True if the thread should be woken.
+bool watchers::add(unsigned topic, const event_text& what) noexcept {
+  const std::lock_guard hold(lock_);
+  timeval now{};
+  gettimeofday(&now, nullptr);
+  char head[80];
+  const int head_bytes = std::snprintf(head, sizeof head, "ts=%lld.%d gid=%llu ", static_cast<long long>(now.tv_sec),
+                                       static_cast<int>(now.tv_usec), static_cast<unsigned long long>(++number_));
+  char line[sizeof head + sizeof(event_text) + 1];
+  std::memcpy(line, head, static_cast<std::size_t>(head_bytes));
+  std::size_t bytes = static_cast<std::size_t>(head_bytes);
+  std::memcpy(line + bytes, what.text().data(), what.text().size());
+  bytes += what.text().size();
+  line[bytes++] = '\n';
+  for (const auto& one : all_) {
+    if ((one->topics & topic) != 0) add_line(*one, {line, bytes});
   }
-  if (wake) eventfd_write(wake_, 1);
+  return topic != watch_evictions && !std::exchange(woken_, true);
 }
 
 void watchers::add_line(watcher& w, std::string_view line) noexcept {
@@ -196,6 +209,7 @@ void watchers::run() noexcept {
   watcher* of[watchers_max + 1];
   for (;;) {
     nfds_t count = 1;
+    unsigned all_topics = 0;
     polled[0] = {wake_, POLLIN, 0};
     {
       const std::lock_guard hold(lock_);
@@ -203,13 +217,14 @@ void watchers::run() noexcept {
       woken_ = false;
       for (const auto& one : all_) {
         if (count > watchers_max) break;
+        all_topics |= one->topics;
         if (one->sending.empty()) one->sending.swap(one->pending);
         const bool sends = !one->sending.empty();
         polled[count] = {one->descriptor, static_cast<short>(sends ? POLLIN | POLLOUT : POLLIN), 0};
         of[count++] = one.get();
       }
     }
-    if (poll(polled, count, -1) < 0) continue;
+    if (poll(polled, count, (all_topics & watch_evictions) != 0 ? evictions_ms : -1) < 0) continue;
     bool dead = false;
     for (nfds_t i = 1; i < count; ++i) {
       if ((polled[i].revents & POLLOUT) != 0) send(*of[i]);

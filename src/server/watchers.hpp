@@ -10,8 +10,9 @@
 //
 // While nobody watches there is no thread and no buffer, and all that others do is to look at one number.
 //
-// Ownership: a watcher's socket belongs to this from adopt() on. Threads: any; tell() may be called under a shard's
-// lock. Failure: without memory or thread a watcher is closed.
+// Ownership: a watcher's socket belongs to this from adopt() on. Threads: any. Evictions come under a shard's lock:
+// then lock_ is taken for a moment, under which nothing else is locked and no system call made. Failure: without memory
+// or thread a watcher is closed, and told so if it can be.
 #pragma once
 
 #include <atomic>
@@ -107,6 +108,8 @@ class watchers {
 
   static void on_eviction(void* self, const item_view& item) noexcept;
   [[nodiscard]] bool start() noexcept;
+  static void refuse(watcher& w) noexcept;
+  [[nodiscard]] bool add(unsigned topic, const event_text& what) noexcept;
   void run() noexcept;
   void add_line(watcher& w, std::string_view line) noexcept;
   static void send(watcher& w) noexcept;

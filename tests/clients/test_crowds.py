@@ -122,6 +122,29 @@ class CrowdTest(harness.ServerTest):
         harness.poll(lambda: server.rss_bytes() - before < 5 * MIB, 10, "less memory")
         print(f"RSS {before / MIB:.1f} MiB, with {CROWD} that do not read {most / MIB:.1f}, after them {server.rss_bytes() / MIB:.1f}")
 
+    def test_statistics_take_little_beside_the_cache(self):
+        # However many prefixes there are and however large an item is.
+        server = self.server("-m", "128", "-I", "64m", "-t", "1")
+        with server.connect() as client:
+            self.assertEqual(client.request("stats detail on"), b"OK")
+            before = server.rss_bytes()
+            for first in range(0, 60_000, 2000):
+                client.send(b"".join(b"get %s%d:x\r\n" % (b"p" * 230, n) for n in range(first, first + 2000)))
+                client.exactly(len(b"END\r\n") * 2000)
+            client.send(b"stats detail dump\r\n")
+            lines = 0
+            while client.line() != b"END":
+                lines += 1
+            self.assertGreater(lines, 5000)
+            self.assertLess(lines, 10_000)
+            if not harness.is_sanitized():
+                self.assertLess(server.rss_peak_bytes() - before, 4 * MIB)
+            self.assertEqual(client.store(b"large", b"x" * (50 * MIB)), b"STORED")
+            before = server.rss_bytes()
+            self.assertEqual(len(client.stats("sizes")), 1)
+            if not harness.is_sanitized():
+                self.assertLess(server.rss_bytes() - before, MIB)
+
     def test_slow_readers_of_large_values_wait_for_each_other(self):
         # They pin a quarter of the memory at most, and all get what they asked for.
         size = 900_000

@@ -13,6 +13,8 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstring>
+#include <ctime>
 #include <memory>
 #include <string>
 #include <thread>
@@ -233,6 +235,55 @@ TEST_F(connection_test, lets_others_have_their_turn_and_loses_nothing) {
   send_all("lf\r\n");
   serve_once();
   EXPECT_EQ(got + receive_some(), expected + "END\r\n");
+}
+
+// Against the time that looking through it from its beginning every time would take.
+TEST_F(connection_test, looks_through_a_long_line_once_however_small_its_pieces) {
+  const std::string beginning = "get " + std::string(500000, ' ');
+  const std::string piece(64, 'x');
+  constexpr int pieces = 4000;
+  ASSERT_EQ(state_ = c_->on_received(context_, beginning), connection::state::reading);
+  const std::clock_t began = std::clock();
+  for (int i = 0; i < pieces; ++i) ASSERT_EQ(c_->on_received(context_, piece), connection::state::reading);
+  const std::clock_t took = std::clock() - began;
+  const char* volatile text = beginning.data();
+  std::size_t found = 0;
+  for (int i = 0; i < pieces / 2; ++i) found += std::memchr(text, '\n', beginning.size()) != nullptr ? 1 : 0;
+  EXPECT_EQ(found, 0u);
+  EXPECT_LT(took, std::clock() - began - took);
+  ASSERT_EQ(c_->on_received(context_, "\r\nmn\r\n"), connection::state::reading);
+  EXPECT_EQ(receive_some(), "CLIENT_ERROR bad command line format\r\nMN\r\n");
+}
+
+TEST_F(connection_test, says_what_it_keeps_and_lets_go_of_it) {
+  EXPECT_FALSE(c_->keeps_something());
+  send_all("set k 0 0 7000\r\n" + std::string(3000, 'v'));
+  EXPECT_EQ(serve_once(), connection::state::reading);
+  ASSERT_TRUE(c_->keeps_something());
+  EXPECT_GE(c_->kept().bytes, 3000u);
+  EXPECT_EQ(c_->kept().pinned_bytes, 0u);
+  c_->give_up();
+  EXPECT_EQ(c_->kept().bytes, 0u);
+  EXPECT_FALSE(c_->keeps_something());
+  EXPECT_STREQ(c_->end_reason(), "no_memory");
+}
+
+TEST_F(connection_test, waits_while_too_much_is_pinned_and_changes_nothing_meanwhile) {
+  const std::string value(20000, 'v');
+  ASSERT_EQ(world_.items->store("k", value), cache_status::ok);
+  ASSERT_EQ(world_.items->store("small", "s"), cache_status::ok);
+  world_.state.clients.change_pinned(0, world_.state.clients.pinned_max());
+  send_all("get small small k small\r\nmn\r\n");
+  EXPECT_EQ(serve_once(), connection::state::waiting);
+  EXPECT_EQ(receive_some(), "VALUE small 0 1\r\ns\r\nVALUE small 0 1\r\ns\r\n");
+  EXPECT_EQ(c_->on_turn(context_), connection::state::waiting);
+  EXPECT_EQ(receive_some(), "");
+  world_.state.clients.change_pinned(world_.state.clients.pinned_max(), 0);
+  state_ = c_->on_turn(context_);
+  std::string got;
+  for (int i = 0; i < 100 && state_ == connection::state::writing; ++i) got += receive_some(), serve_once();
+  got += receive_some();
+  EXPECT_EQ(got, "VALUE k 0 20000\r\n" + value + "\r\nVALUE small 0 1\r\ns\r\nEND\r\nMN\r\n");
 }
 
 TEST_F(connection_test, is_small_while_idle) { EXPECT_LE(sizeof(connection), 320u); }

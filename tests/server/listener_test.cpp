@@ -176,5 +176,24 @@ TEST_F(listener_test, pauses_when_descriptors_run_out_and_comes_back) {
   EXPECT_EQ(accept_waiting(doors), 1u);
 }
 
+TEST_F(listener_test, pauses_and_does_not_spin_when_accepting_fails_for_another_reason) {
+  world_.options.listen = {{"127.0.0.1", "0"}};
+  listener doors;
+  ASSERT_EQ(doors.open(world_.options), "");
+  ASSERT_TRUE(doors.watch(loop_));
+  ASSERT_EQ(shutdown(doors.sockets()[0], SHUT_RDWR), 0);  // accept says EINVAL from now on, and epoll that it hung up
+  loop_.wait(1000);
+  ASSERT_NE(loop_.next(), nullptr);
+  EXPECT_EQ(accept_waiting(doors), 0u);
+  EXPECT_TRUE(doors.paused());
+  EXPECT_EQ(world_.state.accept_pauses.load(), 1u);
+  loop_.wait(0);
+  EXPECT_EQ(loop_.next(), nullptr);
+  std::this_thread::sleep_for(std::chrono::milliseconds(listener::retry_ms + 5));
+  doors.retry(loop_, world_.state);
+  loop_.wait(1000);
+  EXPECT_NE(loop_.next(), nullptr);  // tried again
+}
+
 }  // namespace
 }  // namespace scoot::server
