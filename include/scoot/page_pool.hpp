@@ -15,7 +15,10 @@
 // Threads: every function may be called from any thread.
 // fork(): the child has pools and heaps as they were, its own from then on; copies of what either writes are the
 // kernel's and charged to no budget. With threads: only if no other one was inside a function of a pool or heap when it
-// forked. Failure: exhaustion is a null or false result; the process is never aborted for it, and nothing throws.
+// forked. mlockall(MCL_FUTURE) before a pool is made locks of it what is touched, no more, and memory is given back as
+// ever (kernels from 5.18 on; older ones take none back, and it stays charged); its address space counts against the
+// limit on locked memory. MCL_CURRENT makes resident what pools have not touched yet, which is charged to no budget.
+// Failure: exhaustion is a null or false result; the process is never aborted for it, and nothing throws.
 #pragma once
 
 #include <cstddef>

@@ -261,6 +261,11 @@ std::size_t page_pool_impl::free_pages() const noexcept {
   return pages - pages_in_use_;
 }
 
+std::size_t page_pool_impl::usable_pages(const region& r) const noexcept {
+  const std::scoped_lock lock(mutex_);
+  return r.usable_pages;
+}
+
 bool page_pool_impl::claim(const region& r, std::size_t begin, std::size_t count, const std::uint32_t* costs) noexcept {
   const std::scoped_lock lock(mutex_);
   for (std::size_t i = 0; i < count; ++i) {

@@ -71,6 +71,7 @@ class page_pool_impl final : public page_pool {
   void note_free(const region& r, std::uint32_t* costs) const noexcept;
   [[nodiscard]] bool claim(const region& r, std::size_t begin, std::size_t count, const std::uint32_t* costs) noexcept;
   [[nodiscard]] std::size_t free_pages() const noexcept;
+  [[nodiscard]] std::size_t usable_pages(const region& r) const noexcept;
   [[nodiscard]] std::size_t region_count() const noexcept { return region_count_.load(std::memory_order_acquire); }
   [[nodiscard]] const region& region_at(std::size_t i) const noexcept { return regions_[i]; }
 

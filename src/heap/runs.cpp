@@ -219,7 +219,8 @@ bool heap_impl::gather_pages(work_left& work) noexcept {
     if (costs == nullptr) return true;
     note_costs(r, costs);
     const std::size_t first_span = (-reinterpret_cast<std::uintptr_t>(r.base) >> pool_.page_shift()) % span;
-    const std::size_t end = first_span + (r.usable_pages - std::min(first_span, r.usable_pages)) / span * span;
+    const std::size_t usable = pool_.usable_pages(r);
+    const std::size_t end = first_span + (usable - std::min(first_span, usable)) / span * span;
     auto free_below = static_cast<std::size_t>(std::count(costs, costs + end, 0U));
     std::size_t taken = 0;  // of these, the lowest, by pages that were moved
     bool spent = false;

@@ -18,6 +18,10 @@
 #define MADV_POPULATE_WRITE 23
 #endif
 
+#ifndef MADV_DONTNEED_LOCKED
+#define MADV_DONTNEED_LOCKED 24
+#endif
+
 namespace scoot::os {
 
 namespace {
@@ -37,6 +41,20 @@ std::size_t page_bytes() noexcept {
   return bytes;
 }
 
+namespace {
+
+// After mlockall(MCL_FUTURE) all that is made usable would be resident at once, touched or not. Only the kernel says
+// whether this is locked: by what it refuses.
+void lock_when_touched(char* address, std::size_t bytes) noexcept {
+  const int error = errno;
+  if (madvise(address, page_bytes(), MADV_DONTNEED) != 0 && errno == EINVAL) {
+    if (mlock2(address, bytes, MLOCK_ONFAULT) != 0) munlock(address, bytes);
+  }
+  errno = error;
+}
+
+}  // namespace
+
 char* reserve(std::size_t bytes, std::size_t alignment) noexcept {
   if (must_fail() || refusing_reserve.load(std::memory_order_relaxed)) return nullptr;
   const std::size_t extra = alignment > page_bytes() ? alignment : 0;
@@ -48,6 +66,7 @@ char* reserve(std::size_t bytes, std::size_t alignment) noexcept {
   (void)madvise(got, bytes + extra, MADV_NOHUGEPAGE);
 #endif
   char* first = static_cast<char*>(got);
+  lock_when_touched(first, bytes + extra);
   if (extra == 0) return first;
   const auto address = reinterpret_cast<std::uintptr_t>(first);
   const std::size_t before = base::round_up(address, alignment) - address;
@@ -63,7 +82,9 @@ bool make_usable(char* address, std::size_t bytes) noexcept {
 
 bool give_back(char* address, std::size_t bytes) noexcept {
   if (must_fail()) return false;
-  return madvise(address, bytes, MADV_DONTNEED) == 0;
+  if (madvise(address, bytes, MADV_DONTNEED) == 0) return true;
+  // Locked memory: kernels from 5.18 on take it back all the same, and lock what is touched of it again.
+  return errno == EINVAL && madvise(address, bytes, MADV_DONTNEED_LOCKED) == 0;
 }
 
 void make_resident(char* address, std::size_t bytes) noexcept {

@@ -16,6 +16,7 @@ namespace {
 
 constexpr std::size_t kib = 1024;
 constexpr std::size_t chunk_bytes = 4096;
+constexpr std::size_t kinds_max = 24;  // that operations make
 // Allocations move everything now and then; see scoot_test in cmake/targets.cmake.
 const bool moves_everything = std::getenv("SCOOT_MOVE_EVERYTHING") != nullptr;
 
@@ -63,8 +64,9 @@ std::uintptr_t number(const void* address) { return reinterpret_cast<std::uintpt
 
 const char* name_of(op_code code) {
   static constexpr const char* names[] = {
-      "allocate",        "free",       "pin",  "unpin",     "compact",       "compact_bounded",
-      "move_everything", "set_budget", "trim", "free_many", "allocate_many", "reallocate"};
+      "allocate",        "free",       "pin",      "unpin",     "compact",       "compact_bounded",
+      "move_everything", "set_budget", "trim",     "free_many", "allocate_many", "reallocate",
+      "release",         "hand_over",  "estimate", "add_kind"};
   return names[static_cast<std::size_t>(code)];
 }
 
@@ -100,22 +102,26 @@ heap_model::heap_model(const model_options& options) : options_(options), random
   }
   if (options_.scarce_address) os::refuse_reserve(true);
   for (const kind_spec& spec : options_.kinds) {
-    auto state = std::make_unique<kind_state>();
-    state->model = this;
-    state->spec = spec;
-    state->index = static_cast<std::uint8_t>(kinds_.size());
-    kind_options wanted;
-    wanted.name = "model";
-    wanted.alignment = spec.alignment;
-    wanted.move = spec.movable ? &heap_model::move : nullptr;
-    wanted.context = state.get();
-    state->id = heap_->add_kind(wanted);
-    if (!state->id) {
-      fail("kind %zu refused", kinds_.size());
-      return;
-    }
-    kinds_.push_back(std::move(state));
+    if (make_kind(spec)) continue;
+    fail("kind %zu refused", kinds_.size());
+    return;
   }
+}
+
+bool heap_model::make_kind(const kind_spec& spec) {
+  auto state = std::make_unique<kind_state>();
+  state->model = this;
+  state->spec = spec;
+  state->index = static_cast<std::uint8_t>(kinds_.size());
+  kind_options wanted;
+  wanted.name = "model";
+  wanted.alignment = spec.alignment;
+  wanted.move = spec.movable ? &heap_model::move : nullptr;
+  wanted.context = state.get();
+  state->id = heap_->add_kind(wanted);
+  if (!state->id) return false;
+  kinds_.push_back(std::move(state));
+  return true;
 }
 
 heap_model::~heap_model() {
@@ -402,14 +408,7 @@ void heap_model::run_compact(const effort& e) {
     fail("compact raised the held bytes from %zu to %zu, with %zu blocks moved, %zu refused, because %u", held,
          held_after, done.blocks_moved, done.blocks_kept, static_cast<unsigned>(done.why));
   }
-  // Of this pool's pages no other heap's: what it holds less went to the OS, and what a move first took came on top.
-  const page_pool_stats after = pool_->stats();
-  const std::size_t resident_before = before.held_bytes - before.metadata_bytes;
-  const std::size_t resident_after = after.held_bytes - after.metadata_bytes;
-  if (own_pool_ != nullptr && resident_after + done.bytes_given_back < resident_before) {
-    fail("compact says it gave back %zu bytes, the pool holds %zu less", done.bytes_given_back,
-         resident_before - resident_after);
-  }
+  check_given_back(before, done.bytes_given_back, "compact");
   const effort unlimited;
   if (done.why == stop_reason::effort_spent && e.bytes_max == unlimited.bytes_max && e.time_max == unlimited.time_max) {
     fail("compact without limits says effort_spent");
@@ -432,6 +431,107 @@ void heap_model::run_move_everything() {
     fail("move_everything says %zu blocks, the movers say %llu", moved,
          static_cast<unsigned long long>(now_.blocks_moved));
   }
+}
+
+// Of this pool's pages no other heap's: what it holds less went to the OS, and what a move first took came on top.
+void heap_model::check_given_back(const page_pool_stats& before, std::size_t told, const char* what) {
+  const page_pool_stats after = pool_->stats();
+  const std::size_t resident_before = before.held_bytes - before.metadata_bytes;
+  const std::size_t resident_after = after.held_bytes - after.metadata_bytes;
+  if (own_pool_ == nullptr || resident_after + told >= resident_before) return;
+  fail("%s says it gave back %zu bytes, the pool holds %zu less", what, told, resident_before - resident_after);
+}
+
+std::size_t heap_model::evict(void* context, std::size_t bytes) noexcept {
+  return static_cast<heap_model*>(context)->evict_some(bytes);
+}
+
+// A few blocks, wherever they are.
+std::size_t heap_model::evict_some(std::size_t bytes) {
+  std::size_t freed = 0;
+  for (int tries = 0; tries < 8 && freed < bytes && !blocks_.empty() && failure_.empty(); ++tries) {
+    const std::size_t index = random_() % blocks_.size();
+    const block b = blocks_[index];
+    if (b.pins != 0) continue;
+    if (!the_pattern().matches(b.address, b.filled, b.seed)) fail("bytes of a block changed before its eviction");
+    freed += b.usable;
+    forget(index);
+    heap_->free(b.address);
+  }
+  evicted_ += freed;
+  return freed;
+}
+
+void heap_model::run_release(std::size_t bytes, bool evicts, std::size_t bytes_max) {
+  const page_pool_stats before = pool_->stats();
+  release_options options;
+  options.evict = evicts ? &heap_model::evict : nullptr;
+  options.context = this;
+  options.limit.bytes_max = bytes_max;
+  begin(true);
+  evicted_ = 0;
+  const release_result done = heap_->release(bytes, options);
+  end();
+  if (done.bytes_moved != now_.bytes_moved || done.blocks_dropped != now_.blocks_dropped) {
+    fail("release says it moved %zu bytes and dropped %zu blocks, the movers say %llu and %llu", done.bytes_moved,
+         done.blocks_dropped, static_cast<unsigned long long>(now_.bytes_moved),
+         static_cast<unsigned long long>(now_.blocks_dropped));
+  }
+  if (done.bytes_moved > bytes_max) fail("release moved %zu bytes of at most %zu", done.bytes_moved, bytes_max);
+  if (done.bytes_evicted != evicted_) fail("release says %zu bytes evicted of %zu", done.bytes_evicted, evicted_);
+  if ((done.why == stop_reason::done) != (done.bytes_given_back >= bytes)) {
+    fail("release gave back %zu of %zu bytes and says %u", done.bytes_given_back, bytes,
+         static_cast<unsigned>(done.why));
+  }
+  check_given_back(before, done.bytes_given_back, "release");
+}
+
+void heap_model::take(void* context, const void* address, std::size_t size) noexcept {
+  static_cast<heap_model*>(context)->take_block(static_cast<const std::byte*>(address), size);
+}
+
+void heap_model::take_block(const std::byte* address, std::size_t size) {
+  ++shown_;
+  const auto found = by_address_.find(number(address));
+  if (found == by_address_.end())
+    return fail("hand_over showed %p, which is no block", static_cast<const void*>(address));
+  const block& b = blocks_[found->second];
+  if (b.kind != handed_ || b.pins != 0) fail("hand_over showed a block of another kind, or a pinned one");
+  if (size != b.usable) fail("hand_over told of %zu bytes, the block has %zu", size, b.usable);
+  if (!the_pattern().matches(address, b.filled, b.seed)) fail("bytes of a block changed before it was handed over");
+  forget(found->second);
+}
+
+void heap_model::run_hand_over(std::size_t kind_index) {
+  begin(false);
+  shown_ = 0;
+  handed_ = static_cast<std::uint8_t>(kind_index);
+  const std::size_t told = heap_->hand_over(kinds_[kind_index]->id, &heap_model::take, this);
+  end();
+  if (told != shown_) fail("hand_over says %zu blocks of %zu", told, shown_);
+  const auto left = [&](const block& b) { return b.kind == kind_index; };
+  if (pinned_ == 0 && std::any_of(blocks_.begin(), blocks_.end(), left))
+    fail("hand_over left a block, none being pinned");
+}
+
+void heap_model::run_estimate() {
+  begin(false);
+  const forecast f = heap_->estimate();
+  end();
+  const std::size_t held = pool_->held_bytes();
+  if (own_pool_ != nullptr && f.bytes_to_gain > held) fail("estimate of %zu bytes of %zu held", f.bytes_to_gain, held);
+}
+
+void heap_model::add_kind(std::size_t like) {
+  if (kinds_.size() >= kinds_max) return;
+  const kind_spec spec = kinds_[like]->spec;
+  begin(true);
+  const bool added = make_kind(spec);
+  end();
+  if (now_.bytes_moved > std::max(options_.heap.move_bytes_max, 64 * kib)) fail("add_kind moved too much");
+  const page_pool_stats s = pool_->stats();
+  const std::size_t needed = s.held_bytes - s.idle_bytes + 128 * kib;
+  if (!added && needed <= s.budget_bytes && own_pool_ != nullptr && !os_may_fail_) fail("a kind refused");
 }
 
 void heap_model::change_budget(std::size_t bytes) {
@@ -486,6 +586,14 @@ void heap_model::run(const operation& o) {
       return run_move_everything();
     case op_code::set_budget:
       return change_budget(page_pool::budget_bytes_min + o.a % (2 * options_.pool_options.budget_bytes));
+    case op_code::release:
+      return run_release(o.a % (512 * kib), o.b % 2 != 0, o.b % 4 < 2 ? effort{}.bytes_max : o.b % (256 * kib));
+    case op_code::hand_over:
+      return run_hand_over(o.a % kinds_.size());
+    case op_code::estimate:
+      return run_estimate();
+    case op_code::add_kind:
+      return add_kind(o.a % kinds_.size());
     case op_code::trim: {
       pool_->trim(o.a % (512 * kib));
       return;

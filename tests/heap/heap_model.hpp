@@ -49,7 +49,11 @@ enum class op_code : std::uint8_t {
   free_many,   // about b of 256 blocks, chosen by a
   allocate_many,
   reallocate,  // block a, size b
-  last = reallocate
+  release,     // bytes a; evicts if b is odd
+  hand_over,   // kind a
+  estimate,
+  add_kind,  // like kind a
+  last = add_kind
 };
 
 struct operation {
@@ -138,6 +142,16 @@ class heap_model {
   void unpin_block(std::size_t index);
   void run_compact(const effort& e);
   void run_move_everything();
+  void run_release(std::size_t bytes, bool evicts, std::size_t bytes_max);
+  static std::size_t evict(void* context, std::size_t bytes) noexcept;
+  std::size_t evict_some(std::size_t bytes);
+  void run_hand_over(std::size_t kind_index);
+  static void take(void* context, const void* address, std::size_t size) noexcept;
+  void take_block(const std::byte* address, std::size_t size);
+  void run_estimate();
+  bool make_kind(const kind_spec& spec);
+  void add_kind(std::size_t like);
+  void check_given_back(const page_pool_stats& before, std::size_t told, const char* what);
   void change_budget(std::size_t bytes);
   void check_stats();
   void check_contents();
@@ -159,6 +173,9 @@ class heap_model {
   std::string failure_;
   std::size_t live_bytes_ = 0;
   std::size_t pinned_ = 0;
+  std::size_t evicted_ = 0;  // in the operation under way, usable bytes
+  std::size_t shown_ = 0;    // by hand_over
+  std::uint8_t handed_ = 0;  // of this kind
   std::size_t held_before_ = 0;
   std::uint64_t refused_ = 0;
   std::uint64_t operations_ = 0;

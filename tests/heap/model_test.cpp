@@ -109,6 +109,11 @@ std::vector<profile> profiles() {
   p.options.kinds = {{8, true, 80, 0}, {8, true, 100, 0}, {32, true, 50, 20}, {8, true, 0, 50}};
   p.options.heap.waste_target = 0.001;
   all.push_back(p);
+  for (profile& each : all) {
+    for (const op_code also : {op_code::release, op_code::hand_over, op_code::estimate, op_code::add_kind}) {
+      each.often[static_cast<std::size_t>(also)] = 1;
+    }
+  }
   return all;
 }
 

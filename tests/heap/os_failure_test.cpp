@@ -57,7 +57,9 @@ std::array<operation, 120> scenario() {
     static constexpr op_code codes[] = {op_code::allocate_many, op_code::allocate,        op_code::free,
                                         op_code::allocate_many, op_code::compact_bounded, op_code::pin,
                                         op_code::allocate,      op_code::free_many,       op_code::set_budget,
-                                        op_code::trim,          op_code::move_everything, op_code::unpin};
+                                        op_code::trim,          op_code::move_everything, op_code::unpin,
+                                        op_code::compact,       op_code::release,         op_code::free_many,
+                                        op_code::compact};
     all[i].code = codes[i % std::size(codes)];
     all[i].a = static_cast<std::uint32_t>(random());
     all[i].b = static_cast<std::uint32_t>(random());

@@ -5,11 +5,16 @@
 #include "scoot/page_pool.hpp"
 
 #include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <memory>
 #include <vector>
 
 #include "directory.hpp"
+#include "os/os.hpp"
 #include "scoot/heap.hpp"
 
 namespace scoot::testing {
@@ -238,6 +243,42 @@ TEST_F(page_pool_test, heaps_made_and_destroyed_for_ever_do_not_use_the_budget_u
     if (round == 0) held_first = pool->stats().held_bytes;
   }
   EXPECT_LE(pool->stats().held_bytes, held_first + 4 * kib);
+}
+
+// In a child: what is locked from then on stays locked in this process otherwise.
+TEST(page_pool, where_all_memory_is_locked_holds_what_is_touched_and_gives_it_back) {
+  if (address_sanitized || thread_sanitized) GTEST_SKIP() << "sanitizers do nothing when memory is locked";
+  enum answer : int { kept, not_permitted, no_pool, resident_untouched, not_given_back, still_resident };
+  const auto resident = [](const void* address, std::size_t bytes) {
+    std::vector<unsigned char> there(bytes / os::page_bytes());
+    if (mincore(const_cast<void*>(address), bytes, there.data()) != 0) return ~std::size_t{0};
+    return static_cast<std::size_t>(std::count_if(there.begin(), there.end(), [](unsigned char b) { return b & 1; }));
+  };
+  const auto child = [&]() -> answer {
+    if (mlockall(MCL_FUTURE) != 0) return not_permitted;
+    const auto pool = page_pool::create({8 * mib, 64 * kib, 0});
+    if (pool == nullptr) return no_pool;
+    const auto h = heap::create(*pool);
+    const kind k = h->add_kind({});
+    std::vector<void*> blocks;
+    for (int i = 0; i < 1000; ++i) blocks.push_back(h->allocate(k, 1000));
+    char* const first = reinterpret_cast<char*>(reinterpret_cast<std::uintptr_t>(blocks[0]) / (64 * kib) * (64 * kib));
+    if (resident(first, 4 * mib) * os::page_bytes() > pool->held_bytes()) return resident_untouched;
+    const std::size_t before = pool->held_bytes();
+    for (void* block : blocks) h->free(block);
+    h->compact();
+    if (pool->held_bytes() + 500 * kib > before) return not_given_back;
+    return resident(first, 4 * mib) * os::page_bytes() > pool->held_bytes() ? still_resident : kept;
+  };
+  const pid_t pid = fork();
+  ASSERT_GE(pid, 0);
+  if (pid == 0) _exit(child());
+  int status = 0;
+  ASSERT_EQ(waitpid(pid, &status, 0), pid);
+  ASSERT_TRUE(WIFEXITED(status));
+  if (WEXITSTATUS(status) == not_permitted || WEXITSTATUS(status) == no_pool)
+    GTEST_SKIP() << "locking is not permitted";
+  EXPECT_EQ(WEXITSTATUS(status), kept);
 }
 
 }  // namespace

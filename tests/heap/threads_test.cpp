@@ -29,6 +29,8 @@ operation draw(std::mt19937_64& random) {
                                       op_code::pin,
                                       op_code::unpin,
                                       op_code::compact_bounded,
+                                      op_code::compact,
+                                      op_code::release,
                                       op_code::trim,
                                       op_code::move_everything,
                                       op_code::free_many};
