@@ -53,7 +53,8 @@ struct explanation {
 };
 
 // What an address is; any address may be asked about. Cost: a walk over the heap's shelves, and over the blocks of
-// the page if it is one of the large space.
+// the page if it is one of the large space. Of an address in a page of another heap over the same pool it says no more
+// than that, which is certain only while that heap is at rest.
 [[nodiscard]] SCOOT_EXPORT explanation explain(const heap& h, const void* address) noexcept;
 
 // --- Kinds -----------------------------------------------------------------------------------------------------------
