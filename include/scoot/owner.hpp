@@ -23,15 +23,15 @@
 // type: make, make_array and make_with_tail; handle_table::make and insert; what makes a container grow or shrink its
 // memory; allocation by a fixed_resource; heap::allocate, add_kind, compact, release and move_everything. A pin_guard
 // makes it last, and while a T is made its arguments stay (see make). Owners stay valid always. A block whose
-// constructor or destructor runs stays where it is; these may use the heap as they like.
-// What a T does when the heap moves it (its move constructor and the destructor of the emptied object) must not use it.
-// Ownership: destroying an owner destroys its object. All owners must be gone before their typed_heap, and that before
-// its heap. Threads: as the heap, one at a time, moving owners included.
-// Failure: an empty owner; nothing here throws but T's own constructors, and then nothing was allocated. An owner that
-// was copied as bytes aborts with a message when a second one of them is moved or destroyed; one that was overwritten
-// or forgotten (its memory given back without its destructor), in checked builds of the library, when its object moves,
-// and in any at typed_heap::verify. Non-goals: owner<Base> of a Derived, const objects, sharing (see handle.hpp), types
-// that cannot be moved (pmr.hpp).
+// constructor or destructor runs stays where it is; these may use the heap as they like, but a constructor must not
+// free what its arguments lie in or point to. What a T does when the heap moves it (its move constructor and the
+// destructor of the emptied object) must not use it. Ownership: destroying an owner destroys its object. All owners
+// must be gone before their typed_heap, and that before its heap. Threads: as the heap, one at a time, moving owners
+// included. Failure: an empty owner; nothing here throws but T's own constructors, and then nothing was allocated. An
+// owner that was copied as bytes aborts with a message when a second one of them is moved or destroyed; one that was
+// overwritten or forgotten (its memory given back without its destructor), in checked builds of the library, when its
+// object moves, and in any at typed_heap::verify. Non-goals: owner<Base> of a Derived, const objects, sharing (see
+// handle.hpp), types that cannot be moved (pmr.hpp).
 #pragma once
 
 #include <algorithm>
@@ -419,7 +419,7 @@ T* construct(void* at, Arguments&&... arguments) {
 // What an argument that is a pointer or a view points to.
 template <class Argument>
 const void* pointee_of(const Argument& argument) noexcept {
-  if constexpr (std::is_convertible_v<Argument, const void*>) {
+  if constexpr (std::is_nothrow_convertible_v<const Argument&, const void*>) {
     return argument;
   } else if constexpr (std::is_trivially_copyable_v<Argument> && requires {
                          argument.size();

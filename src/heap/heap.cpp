@@ -408,7 +408,9 @@ void* heap_impl::grow_block(kind k, void* block, std::size_t size) noexcept {
   void* const stays = holds ? block : nullptr;
   if (is_pinned(page_of(block), block) || !pin_block(block, "reallocate")) return stays;
   void* grown = static_cast<heap*>(this)->allocate(k, size);
+  const std::uint64_t unpins = unpins_;
   unpin_block(block, "reallocate");
+  unpins_ = unpins;  // it was free to move before
   if (grown == nullptr) return stays;
   std::memcpy(grown, block, std::min(usable, size));
   static_cast<heap*>(this)->free(block);

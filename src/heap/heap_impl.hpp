@@ -295,7 +295,7 @@ class heap_impl final : public heap {
   bool add_large_page(std::size_t size) noexcept;
   void free_large(page_info* page, void* block) noexcept;
   void release_large_page(large_page* in) noexcept;
-  [[nodiscard]] std::uint32_t freed_clock() const noexcept;
+  [[nodiscard]] std::uint64_t freed_clock() const noexcept;
   [[nodiscard]] static std::size_t large_waste(const large_page* in) noexcept {
     return in->page->resident_bytes() - large_space::live_bytes(in);
   }
@@ -305,9 +305,7 @@ class heap_impl final : public heap {
   move_result move_to_shelf(large_page* in, std::uint32_t index) noexcept;
   bool clear_window(const window_request& r, work_left& work, large_space::place& cleared) noexcept;
   bool move_out(const large_space::window& w, unsigned depth, work_left& work) noexcept;
-  [[nodiscard]] bool may_try(const large_page* in) const noexcept {
-    return static_cast<std::int32_t>(freed_clock() - in->retry_at) >= 0;
-  }
+  [[nodiscard]] bool may_try(const large_page* in) const noexcept { return freed_clock() >= in->retry_at; }
   void note_failure(large_page* in, bool refused) noexcept;
 
   // --- large_compactor.cpp

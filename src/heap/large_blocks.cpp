@@ -4,6 +4,7 @@
 // for one among others.
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "base/bits.hpp"
 #include "base/check.hpp"
@@ -69,9 +70,10 @@ bool heap_impl::large_over_target(std::size_t size) const noexcept {
 void heap_impl::pay_for_large(work_left& work) noexcept {
   work_left some{std::min(work.bytes, move_bytes_max_ / 2), 0};
   some.block_cost = work.block_cost;
-  owed_bytes_ = owed_for_large_;
+  const std::size_t owed_by_shelves = std::exchange(owed_bytes_, owed_for_large_);
   const std::size_t given = keep_target(some);
   owed_for_large_ = given == 0 ? 0 : owed_for_large_ - std::min(owed_for_large_, given);
+  owed_bytes_ = owed_by_shelves;
   work.spend(some.bytes_max - some.bytes);
 }
 
@@ -80,7 +82,7 @@ void heap_impl::pay_for_large(work_left& work) noexcept {
 void* heap_impl::take_guest(const shelf& s) noexcept {
   large_space::place at;
   const std::size_t alignment = kind_infos_[s.kind].options.alignment;
-  if (s.slot < slot_max_ / guest_part || !large_.find_for_guest(s.slot, alignment, at)) return nullptr;
+  if (!s.movable || s.slot < slot_max_ / guest_part || !large_.find_for_guest(s.slot, alignment, at)) return nullptr;
   return take_large(at, s.slot, s.kind);
 }
 
@@ -161,7 +163,7 @@ void heap_impl::release_large_page(large_page* in) noexcept {
 // --- Making room -----------------------------------------------------------------------------------------------------
 
 // Time as far as it matters to blocks that could not be moved: what was freed, in steps.
-std::uint32_t heap_impl::freed_clock() const noexcept { return static_cast<std::uint32_t>(freed_bytes_ >> 16); }
+std::uint64_t heap_impl::freed_clock() const noexcept { return freed_bytes_ >> 16; }
 
 // A block of the page could not be moved. For want of room: that changes soon. Because its mover refused: that may not,
 // so such a page is asked half as often each time, down to once while all that the heap holds is freed.
@@ -253,7 +255,7 @@ bool heap_impl::clear_window(const window_request& r, work_left& work, large_spa
     for (std::uint32_t i = 0; i < std::min(pages, window_pages_max) && best.cost > need / cheap_part; ++i) {
       if (window_cursor_ >= pages) window_cursor_ = 0;
       large_page* in = large_.pages()[window_cursor_++];
-      if (in->open && may_try(in)) large_space::cheapest_window(in, need, cost_of, best);
+      if (in->open && may_try(in) && large_.takes(in, r.size)) large_space::cheapest_window(in, need, cost_of, best);
     }
     if (best.in == nullptr) return false;
     if (!move_out(best, r.depth, work)) continue;
@@ -282,7 +284,9 @@ bool heap_impl::move_out(const large_space::window& w, unsigned depth, work_left
     large_space::place at;
     const bool room =
         large_.find(size, alignment, at) || (depth != 0 && clear_window({size, alignment, size, depth - 1}, work, at));
-    if (!room || move_large_to(in, largest, at) == move_result::stays) {
+    const bool gone = room && move_large_to(in, largest, at) == move_result::gone;
+    if (room && at.in->count == 0) release_large_page(at.in);  // which was cleared for it in vain
+    if (!gone) {
       note_failure(in, room);
       break;
     }
@@ -290,7 +294,6 @@ bool heap_impl::move_out(const large_space::window& w, unsigned depth, work_left
     --last;
   }
   large_.open(in);
-  if (last != w.first && in->count == 0) release_large_page(in);
   return last == w.first;
 }
 

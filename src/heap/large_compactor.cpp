@@ -239,7 +239,7 @@ bool heap_impl::pour(large_page* from, large_page*& to, work_left& work) noexcep
     const std::size_t end = to->count == 0 ? 0 : to->blocks()[to->count - 1].end() * large_space::granule;
     const std::size_t begin =
         base::round_up(end, std::max(kind_infos_[b.kind].options.alignment, large_space::granule));
-    if (begin + size > page_bytes_) {
+    if (begin + size > page_bytes_ || !large_.takes(to, size)) {
       ++next;
       continue;
     }

@@ -162,7 +162,7 @@ large_page* large_space::closest(list_kind k, std::uint32_t room, bool guest) co
   const lists& l = lists_[k];
   large_page* best = nullptr;
   unsigned looked = 0;
-  const auto full = [guest](const large_page* in) { return guest && in->guests == guests_max; };
+  const auto full = [guest](const large_page* in) { return guest && in->guests >= guests_max; };
   for (large_page* in = l.heads[at.exponent][at.step]; in != nullptr && looked < pages_looked_at_max;
        in = in->listed[k].next, ++looked) {
     if (in->listed[k].room < room || full(in)) continue;
@@ -268,6 +268,7 @@ std::uint32_t large_space::mark_missing(large_page* in, std::uint32_t first, std
     missing ? base::set_bit(in->missing, i) : base::clear_bit(in->missing, i);
     ++changed;
   }
+  if (!missing) in->swept = false;
   const auto units = static_cast<std::uint16_t>((changed << os_shift_) * granule / page_info::missing_unit);
   std::uint16_t& count = in->page->missing;
   count = static_cast<std::uint16_t>(missing ? count + units : count - units);
@@ -277,6 +278,7 @@ std::uint32_t large_space::mark_missing(large_page* in, std::uint32_t first, std
 
 char* large_space::take(const place& at, std::size_t bytes, std::uint8_t kind, bool fixed) noexcept {
   large_page* in = at.in;
+  SCOOT_CHECK(1, takes(in, bytes) && in->count < capacity_, "page %p has too many blocks", in->page->base);
   large_block* b = in->blocks();
   std::copy_backward(b + at.index, b + in->count, b + in->count + 1);
   b[at.index] = {static_cast<std::uint16_t>(at.begin), static_cast<std::uint16_t>(granules(bytes)), kind, false, fixed};

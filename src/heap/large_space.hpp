@@ -47,7 +47,7 @@ struct large_page {
   std::uint32_t fixed = 0;        // of these, blocks that no mover moves
   std::uint32_t live = 0;         // granules in blocks
   std::uint32_t guests = 0;       // blocks that a shelf would have held
-  std::uint32_t retry_at = 0;     // the heap's clock before which it is left alone: a block could not be moved
+  std::uint64_t retry_at = 0;     // the heap's clock before which it is left alone: a block could not be moved
   std::uint8_t refusals = 0;      // by movers, one after the other
   bool open = false;              // takes new blocks: listed
   bool swept = false;             // no OS page of its holes is resident
@@ -103,9 +103,13 @@ class large_space {
   [[nodiscard]] bool find_fresh(std::size_t bytes, std::size_t alignment, place& found) const noexcept;
   // The same for a guest: a hole that is hardly larger than it.
   [[nodiscard]] bool find_for_guest(std::size_t bytes, std::size_t alignment, place& found) const noexcept;
+  // Whether the page may have one more block of that size: of guests it takes a few only.
+  [[nodiscard]] bool takes(const large_page* in, std::size_t bytes) const noexcept {
+    return in->guests < guests_max || !is_guest(granules(bytes));
+  }
   // About the largest resident hole, in granules.
   [[nodiscard]] std::uint32_t largest_hole() const noexcept;
-  // Puts a block there. What it needs of the page must be resident. Returns its address.
+  // Puts a block there, in a page that takes it. What it needs of the page must be resident. Returns its address.
   char* take(const place& at, std::size_t bytes, std::uint8_t kind, bool fixed) noexcept;
   // The index of the block at an address, or `nothing`.
   [[nodiscard]] static std::uint32_t index_of(const large_page* in, const void* block) noexcept;

@@ -220,7 +220,7 @@ bool heap_impl::gather_pages(work_left& work) noexcept {
     note_costs(r, costs);
     const std::size_t first_span = (-reinterpret_cast<std::uintptr_t>(r.base) >> pool_.page_shift()) % span;
     const std::size_t usable = pool_.usable_pages(r);
-    const std::size_t end = first_span + (usable - std::min(first_span, usable)) / span * span;
+    const std::size_t end = usable < first_span ? 0 : first_span + (usable - first_span) / span * span;
     auto free_below = static_cast<std::size_t>(std::count(costs, costs + end, 0U));
     std::size_t taken = 0;  // of these, the lowest, by pages that were moved
     bool spent = false;
@@ -235,7 +235,12 @@ bool heap_impl::gather_pages(work_left& work) noexcept {
       if (used == 0 || cost > cost_max) continue;
       if (free_below < taken + used) break;
       taken += used;
-      spent = !work.on_time() || !empty_span(r.infos + begin - span, span, costs + begin - span, work);
+      if (work.on_time() && empty_span(r.infos + begin - span, span, costs + begin - span, work)) continue;
+      spent = !work.on_time() || !work.allows(slot_max_);
+      // A shelf was compacted: pages that it gave up may be another heap's by now.
+      note_costs(r, costs);
+      free_below = static_cast<std::size_t>(std::count(costs, costs + begin - span, 0U));
+      taken = 0;
     }
     pool_.metadata_free(costs, bytes);
     if (spent) return false;
@@ -244,7 +249,7 @@ bool heap_impl::gather_pages(work_left& work) noexcept {
   return true;
 }
 
-// False: the work is spent.
+// False: not all of it moved.
 bool heap_impl::empty_span(page_info* first, std::size_t count, const std::uint32_t* costs, work_left& work) noexcept {
   for (std::size_t i = 0; i < count; ++i) {
     if (costs[i] == 0) continue;                                                  // free, or another heap's by now
@@ -255,7 +260,7 @@ bool heap_impl::empty_span(page_info* first, std::size_t count, const std::uint3
     if (!gone && of != nullptr) (void)compact_shelf(*of, work);
     // Before it is taken as the next free page.
     trimmed_bytes_ += pool_.trim_some(~std::size_t{0}, 0);
-    if (!gone) return work.allows(slot_max_);
+    if (!gone) return false;
   }
   return true;
 }

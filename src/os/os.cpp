@@ -82,9 +82,12 @@ bool make_usable(char* address, std::size_t bytes) noexcept {
 
 bool give_back(char* address, std::size_t bytes) noexcept {
   if (must_fail()) return false;
-  if (madvise(address, bytes, MADV_DONTNEED) == 0) return true;
+  const int error = errno;
   // Locked memory: kernels from 5.18 on take it back all the same, and lock what is touched of it again.
-  return errno == EINVAL && madvise(address, bytes, MADV_DONTNEED_LOCKED) == 0;
+  const bool given = madvise(address, bytes, MADV_DONTNEED) == 0 ||
+                     (errno == EINVAL && madvise(address, bytes, MADV_DONTNEED_LOCKED) == 0);
+  errno = error;
+  return given;
 }
 
 void make_resident(char* address, std::size_t bytes) noexcept {

@@ -450,7 +450,7 @@ std::size_t heap_model::evict(void* context, std::size_t bytes) noexcept {
 std::size_t heap_model::evict_some(std::size_t bytes) {
   std::size_t freed = 0;
   for (int tries = 0; tries < 8 && freed < bytes && !blocks_.empty() && failure_.empty(); ++tries) {
-    const std::size_t index = random_() % blocks_.size();
+    const auto index = static_cast<std::size_t>(random_() % blocks_.size());
     const block b = blocks_[index];
     if (b.pins != 0) continue;
     if (!the_pattern().matches(b.address, b.filled, b.seed)) fail("bytes of a block changed before its eviction");
