@@ -46,6 +46,7 @@ progress shard::get_meta(const hashed_key& k, const read_options& options, visit
   slot s = find_to_read(k);
   if (!s && cold_ != nullptr && recall(k, s) == progress::more_room) return progress::more_room;
   const bool created = !s && meta.create;
+  if (created && !lists_.reserve(3)) return out_of_memory(names_bytes);  // it was there a moment ago
   bool wins = created;
   const std::uint32_t now = options_.time->now();
   item_view seen;
@@ -250,6 +251,7 @@ progress shard::prepare_arithmetic(const hashed_key& k, const arithmetic_options
   s = find_live(k);
   if (!s) {
     done = options.create.has_value();
+    if (done && !lists_.reserve(3)) return out_of_memory(names_bytes);
     return done ? create_number(k, options, result) : progress::finished;
   }
   // As in memcached that an empty value is no number counts more.

@@ -9,8 +9,9 @@
 // (own_bytes_max), so commands that are answered at once touch nothing here. Beyond scarce_bytes connections read and
 // answer in small pieces; beyond bytes_max workers that keep more than their share close those of their connections
 // that weigh most: bytes times the time in which none of them moved and a sixteenth of that since anything was
-// finished, so that who reads at all outlasts who does not. While pins are short, reads of large values wait (pins_short), small ones go on, and whoever has not
-// taken a batch of answers in stalled_ms is closed; so is, sooner the more of them wait, who takes nothing of it.
+// finished, so that who reads at all outlasts who does not. While pins are short, reads of large values wait
+// (pins_short), small ones go on, and whoever has not taken a batch of answers in stalled_ms is closed; so is, sooner
+// the more of them wait, who takes nothing of it.
 //
 // Ownership: the server's. Threads: any. Failure: none.
 #pragma once
@@ -34,7 +35,7 @@ class client_memory {
   static constexpr std::size_t scarce_read_bytes = std::size_t{8} << 10;
   // Not long for a batch of 2 MiB at most, and none for those who take nothing of it while many wait.
   static constexpr std::uint64_t stalled_ms = 5000;
-  static constexpr std::uint64_t stalled_ms_min = 100;
+  static constexpr std::uint64_t stalled_ms_min = 500;
   static constexpr int look_ms = 50;  // for stalled ones
   static constexpr unsigned scarce_commands = scarce_read_bytes / 4;
   static constexpr int retry_ms = 10;  // for those who wait for pins
@@ -57,6 +58,11 @@ class client_memory {
   [[nodiscard]] std::uint64_t patience_ms() const noexcept {
     constexpr std::uint64_t few = 16;
     return std::max(stalled_ms_min, stalled_ms * few / (few + waiting.load(std::memory_order_relaxed)));
+  }
+
+  // Whether it is time to tell the workers that others keep too much: once a millisecond is enough.
+  [[nodiscard]] bool tells_others(std::uint64_t now_ms) noexcept {
+    return told_ms_.exchange(now_ms, std::memory_order_relaxed) != now_ms;
   }
 
   // One connection keeps `now` instead of `before`.
@@ -82,6 +88,7 @@ class client_memory {
   std::atomic<unsigned>& observed_;
   std::atomic<std::size_t> bytes_{0};
   std::atomic<bool> swelled_{false};
+  std::atomic<std::uint64_t> told_ms_{0};
   std::mutex pins_lock_;  // over changes of what follows
   std::atomic<std::size_t> pinned_{0};
   std::atomic<std::size_t> pinned_max_;

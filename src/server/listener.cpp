@@ -209,12 +209,24 @@ bool listener::watch(event_loop& loop) noexcept {
   return true;
 }
 
+namespace {
+
+constexpr int lost_in_turn_max = 16;
+
+// What accept says of a connection that was lost before it was taken, and not of the socket: see accept(2).
+bool is_of_one_connection(int error) noexcept {
+  return error == EPROTO || error == ENETDOWN || error == ENETUNREACH || error == EHOSTDOWN || error == EHOSTUNREACH ||
+         error == ENONET;
+}
+
+}  // namespace
+
 // The next connection, or -1 when there is none to be had now.
 int listener::accept_one(event_loop& loop, server_state& state, int socket) noexcept {
   const auto at_limit = [&state] {
     return state.connections_now.load(std::memory_order_relaxed) >= state.live.connections_max;
   };
-  for (;;) {
+  for (int lost = 0;;) {
     if (!state.live.reject_at_limit && at_limit()) {
       pause(loop, state);
       return -1;
@@ -222,6 +234,7 @@ int listener::accept_one(event_loop& loop, server_state& state, int socket) noex
     const int descriptor = accept4(socket, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (descriptor < 0) {
       if (errno == EINTR || errno == ECONNABORTED) continue;
+      if (is_of_one_connection(errno) && ++lost < lost_in_turn_max) continue;
       // Whatever else it is, EMFILE and its like usually, asking again at once would only fail again.
       if (errno != EAGAIN && errno != EWOULDBLOCK) {
         const int error = errno;

@@ -436,7 +436,7 @@ session::step session::run_retrieval(const session_context& with, std::string_vi
 bool session::has_to_wait(const session_context& with, std::string_view key) const noexcept {
   std::size_t bytes = 0;
   meta_read unnoticed;
-  unnoticed.use = false;
+  unnoticed.unnoticed = true;
   read_options look;
   look.meta = &unnoticed;
   (void)with.state.items.get(

@@ -112,7 +112,7 @@ void watchers::adopt(unsigned wanted, int descriptor, std::unique_ptr<tls_stream
     made->pending.reserve(buffer_bytes_);
     made->sending.reserve(buffer_bytes_);
     made->pending.append("OK\r\n");
-    if (start()) {
+    if (!full() && start()) {
       // First, so that nothing that happens after the OK is missed.
       if ((wanted & watch_evictions) != 0) items_.observe_evictions(&on_eviction, this);
       observed_.fetch_or(wanted, std::memory_order_relaxed);

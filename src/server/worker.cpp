@@ -52,8 +52,12 @@ void worker::stop() noexcept {
     eventfd_write(mailbox_event_, 1);
     thread_.join();
   }
+}
+
+// Others may wake it until all are stopped.
+worker::~worker() {
+  stop();
   if (mailbox_event_ >= 0) close(mailbox_event_);
-  mailbox_event_ = -1;
 }
 
 void worker::wake() const noexcept { eventfd_write(mailbox_event_, 1); }
@@ -101,19 +105,20 @@ int worker::wait_ms() const noexcept {
 
 // How much is read, answered and done at a time. Where memory is scarce little is read, and a turn is as long as that
 // takes, so that nothing need be kept of those who read their answers.
-void worker::take_pieces() noexcept {
+bool worker::take_pieces() noexcept {
   const bool scarce = state_.clients.scarce();
   context_.read_bytes_max = scarce ? client_memory::scarce_read_bytes : read_bytes_max;
   context_.commands_per_turn = state_.live.requests_per_event.load(std::memory_order_relaxed);
   if (scarce) context_.commands_per_turn = std::max(context_.commands_per_turn, client_memory::scarce_commands);
   out_.set_full_bytes(scarce ? client_memory::scarce_full_bytes : response_buffer::full_bytes);
+  return scarce;
 }
 
 // A timeout that is new counts from now on, since before nobody noted when something was heard.
 void worker::take_settings() noexcept {
   context_.commands_per_turn = state_.live.requests_per_event.load(std::memory_order_relaxed);
   if (keeps_something_) [[unlikely]]
-    take_pieces();
+    (void)take_pieces();
   const std::uint32_t timeout = state_.live.idle_timeout_s.load(std::memory_order_relaxed);
   if (timeout == idle_timeout_s_) return;
   if (idle_timeout_s_ == 0) {
@@ -293,8 +298,8 @@ void worker::see_to_memory() noexcept {
   if (kept_pinned_ > 0) end_stalled();
   if (given_up_) end_those_given_up();
   if (all.wants_trim()) trim_memory();
-  take_pieces();
-  keeps_something_ = kept_bytes_ > 0 || kept_pinned_ > 0 || waiting_ > 0 || all.scarce() || all.wants_trim();
+  const bool scarce = take_pieces();
+  keeps_something_ = scarce || kept_bytes_ > 0 || kept_pinned_ > 0 || waiting_ > 0 || all.wants_trim();
 }
 
 void worker::count(connection& c) noexcept {
@@ -306,7 +311,7 @@ void worker::count(connection& c) noexcept {
   if (kept_bytes_ == 0 && kept_pinned_ == 0) return;
   keeps_something_ = true;
   if (state_.clients.over()) make_room();
-  take_pieces();
+  (void)take_pieces();
 }
 
 void worker::count(connection& c, std::size_t bytes, std::size_t pinned) noexcept {
@@ -329,7 +334,7 @@ void worker::make_room() noexcept {
   while (kept_bytes_ > share && all.bytes() > wanted) {
     let_go_of_heaviest(&connection::counted_bytes, false);
   }
-  if (!all.over()) return;
+  if (!all.over() || !all.tells_others(steady_ms())) return;
   for (const worker* other : state_.workers) {
     if (other != this) other->wake();
   }
@@ -371,7 +376,9 @@ void worker::let_go_of_heaviest(std::size_t connection::*what, bool stalled) noe
   count(*heaviest, 0, 0);
   given_up_ = true;
   std::uint32_t warned_s = state_.clients.warned_s.load(std::memory_order_relaxed);
-  if (now_s_ - warned_s < 60 || !state_.clients.warned_s.compare_exchange_strong(warned_s, now_s_)) return;
+  if (static_cast<std::int32_t>(now_s_ - warned_s) < 60 ||
+      !state_.clients.warned_s.compare_exchange_strong(warned_s, now_s_))
+    return;
   spdlog::warn(
       "clients that do not read their answers or finish their commands are disconnected, as all of them keep "
       "too much memory; told once a minute at most");

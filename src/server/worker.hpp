@@ -33,7 +33,7 @@ class worker {
   worker(server_state& state, worker_counters& counters);
   worker(const worker&) = delete;
   worker& operator=(const worker&) = delete;
-  ~worker() { stop(); }
+  ~worker();
 
   // Starts the thread. Returns an error text, empty if all went well.
   [[nodiscard]] std::string start();
@@ -66,7 +66,7 @@ class worker {
   void adopt(const arrival& from) noexcept;
   [[nodiscard]] bool has_room_for_another() noexcept;
   void take_settings() noexcept;
-  void take_pieces() noexcept;
+  bool take_pieces() noexcept;
   void end_idle() noexcept;
   [[nodiscard]] interest wanted_in(const connection& c, connection::state s) const noexcept;
   void handle(const loop_event& event) noexcept;

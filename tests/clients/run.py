@@ -29,7 +29,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 sys.dont_write_bytecode = True
 
-ALONE = ("test_hostile", "test_memory", "test_soak")  # want all processors
+ALONE = ("test_crowds", "test_hostile", "test_memory", "test_soak")  # want all processors
 COUNTS = re.compile(r"^clients: (\d+) tests, (\d+) failures, (\d+) skipped", re.M)
 
 
