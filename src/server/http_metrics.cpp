@@ -231,7 +231,8 @@ void add_connections(const server_state& state, const worker_totals& totals, uns
   const client_memory& kept = state.clients;
   to.gauge("scootd_client_bytes", "Kept for clients beside the cache: unfinished input, answers not taken.")
       .add(kept.bytes());
-  to.gauge("scootd_client_pinned_bytes", "Values of the cache that slow readers are being sent.").add(kept.pinned_bytes());
+  to.gauge("scootd_client_pinned_bytes", "Values of the cache that slow readers are being sent.")
+      .add(kept.pinned_bytes());
   to.counter("scootd_client_pin_waits_total", "Times that a read of a large value waited for slow readers.")
       .add(kept.waits.load(relaxed));
   to.counter("scootd_clients_closed_total", "Connections closed as clients kept too much memory, by what most was.")
