@@ -16,7 +16,7 @@ large_space::large_space(page_pool_impl& pool, std::size_t page_bytes, std::size
       page_granules_(granules(page_bytes)),
       os_shift_(base::log2_floor(granules(os_page_bytes))),
       block_granules_min_(granules(block_bytes_min)),
-      capacity_(static_cast<std::uint32_t>(page_bytes / block_bytes_min) + guests_max),
+      capacity_(static_cast<std::uint32_t>(page_bytes / block_bytes_min) + guests_max + 1),
       pages_(pool) {
   SCOOT_CHECK(1, page_bytes / os_page_bytes <= large_page::os_pages_max, "OS pages of %zu bytes", os_page_bytes);
 }
@@ -278,7 +278,7 @@ std::uint32_t large_space::mark_missing(large_page* in, std::uint32_t first, std
 
 char* large_space::take(const place& at, std::size_t bytes, std::uint8_t kind, bool fixed) noexcept {
   large_page* in = at.in;
-  SCOOT_CHECK(1, takes(in, bytes) && in->count < capacity_, "page %p has too many blocks", in->page->base);
+  SCOOT_CHECK(1, in->count < capacity_, "page %p has too many blocks", in->page->base);
   large_block* b = in->blocks();
   std::copy_backward(b + at.index, b + in->count, b + in->count + 1);
   b[at.index] = {static_cast<std::uint16_t>(at.begin), static_cast<std::uint16_t>(granules(bytes)), kind, false, fixed};

@@ -188,7 +188,7 @@ class large_space {
   const std::uint32_t page_granules_;
   const unsigned os_shift_;  // of an OS page, in granules
   const std::uint32_t block_granules_min_;
-  const std::uint32_t capacity_;  // blocks a page can have
+  const std::uint32_t capacity_;  // blocks a page can have, one of them twice while it moves
   pointer_list<large_page> pages_;
   lists lists_[2];
 };
