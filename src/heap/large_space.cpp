@@ -357,7 +357,7 @@ void large_space::verify(const large_page* in) const noexcept {
     base::fail(__FILE__, __LINE__, "large space: block beyond what is charged");
   if (((missing << os_shift_) * granule) != in->page->missing_bytes())
     base::fail(__FILE__, __LINE__, "large space: missing bytes of a page");
-  if (live != in->live || guests != in->guests || fixed != in->fixed || in->count > capacity_)
+  if (live != in->live || guests != in->guests || fixed != in->fixed || in->count >= capacity_ || guests > guests_max)
     base::fail(__FILE__, __LINE__, "large space: broken sums");
   const std::uint32_t room[] = {hole_room(in), fresh_room(in)};
   for (const list_kind k : {by_hole, by_fresh}) {

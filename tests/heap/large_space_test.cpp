@@ -19,7 +19,7 @@ namespace {
 
 class large_space_test : public heap_fixture {
  protected:
-  std::size_t draw() { return 9 * kib + random() % (51 * kib); }
+  std::size_t draw() { return least + random() % (most - least); }
 
   std::size_t any_live() {
     for (;;) {
@@ -58,6 +58,7 @@ class large_space_test : public heap_fixture {
     }
   }
 
+  std::size_t least = 9 * kib, most = 60 * kib;
   std::vector<std::size_t> live;
   std::mt19937_64 random{11};
 };
@@ -161,6 +162,24 @@ TEST_F(large_space_test, blocks_dropped_by_their_mover_make_room) {
   EXPECT_GT(h->stats().blocks_dropped, 0U);
   EXPECT_TRUE(blocks.all_intact());
   h->verify();
+}
+
+// Blocks that would have a shelf fill holes between large ones, a few in each page; also when pages are packed
+// together.
+TEST_F(large_space_test, pages_with_small_blocks_in_their_holes_are_packed_together) {
+  heap_options dense;
+  dense.waste_target = 1.0 / 256;
+  make(24 * mib, dense, 64 * kib);
+  for (int round = 0; round < 6; ++round) {
+    least = 4112, most = 6000;
+    replace(12 * mib, 8 * mib, k);
+    least = 1024, most = 2000;
+    replace(14 * mib, 6 * mib, k);
+    for (std::size_t i = live.size() / 3; i-- > 0;) free_one();
+    EXPECT_EQ(h->compact({}).why, stop_reason::done);
+    h->verify();
+    ASSERT_TRUE(blocks.all_intact());
+  }
 }
 
 }  // namespace
