@@ -43,7 +43,7 @@ struct cache_options {
   std::size_t budget_bytes = std::size_t{64} << 20;   // ceiling of all the cache holds: items, index, queues, metadata
   unsigned shards = 0;                                // a power of two up to 256; 0: by threads and budget
   std::size_t item_bytes_max = std::size_t{1} << 20;  // key, value and header; larger items are refused (too_large)
-  bool evict = true;  // false: a full cache refuses to store (no_memory); a 64th of the budget is left to touches
+  bool evict = true;  // false: a full cache refuses to store (no_memory); about a 64th of the budget is left to touches
   bool maintenance_thread = true;  // false: the program calls maintain() itself, a few times a second
   // A second, cold tier in memory that the kernel may take back whenever it is short (see purgeable.hpp): what is
   // evicted goes there, up to so many bytes, is read from there, and comes back when it is asked for again. Not part of

@@ -20,11 +20,12 @@ constexpr std::uint64_t derived_unique = std::uint64_t{1} << 52;
 }  // namespace
 
 // An item without a field for it has a unique by what it holds, for those who ask while there is no memory for more: it
-// changes whenever flags or value do.
+// changes whenever flags or value do, and when the item becomes stale.
 [[gnu::noinline]] std::uint64_t shard::unique_of(item it) const noexcept {
   if (it.has_cas_field()) return it.cas();
   const std::string_view key = it.key();  // and the value behind it
-  const std::uint64_t seed = options_.seed + (std::uint64_t{it.flags()} + 1) * 0x9e3779b97f4a7c15u;
+  const std::uint64_t stale = it.has_notes_field() ? it.notes() & item::note_stale : 0;
+  const std::uint64_t seed = options_.seed + ((std::uint64_t{it.flags()} + 1) * 2 + stale) * 0x9e3779b97f4a7c15u;
   return derived_unique | hash_of({key.data(), key.size() + it.value_bytes()}, seed) >> 12;
 }
 

@@ -292,7 +292,9 @@ void shard::fill(item it, std::string_view key, std::size_t value_bytes, const s
 // Stores the value in the old item's own block, where it fits as exactly as it would in a new one under the same shape.
 bool shard::overwrite(slot s, std::string_view value, const store_options& options) noexcept {
   item it = s.get();
-  const item_fields fields = fields_for(options);
+  item_fields fields = fields_for(options);
+  // One that it has needs no memory.
+  fields.cas = fields.cas || (options.mode == store_mode::compare_and_swap && it.has_cas_field());
   if (!it.has_shape(value.size(), fields) || pins_.is_pinned(it.block())) return false;
   const std::size_t old_bytes = it.bytes(), bytes = old_bytes - it.value_bytes() + value.size();
   if (bytes != old_bytes) {

@@ -343,7 +343,15 @@ TEST(cache_memory, a_unique_without_memory_for_it_is_good_for_one_change) {
   const std::uint64_t unique = testing::cas_of(*c, key);
   ASSERT_GE(unique, std::uint64_t{1} << 52) << "there was memory for a field";
   EXPECT_EQ(testing::cas_of(*c, key), unique);
+  const std::string outdated = key_of(stored / 2 + 2);
+  const std::uint64_t before = testing::cas_of(*c, outdated);
   for (std::uint64_t i = 0; i < 8000; ++i) (void)c->remove(key_of(i));  // a store wants room for names at least
+  remove_options invalidate;
+  invalidate.keep_stale = true;
+  EXPECT_EQ(c->remove(outdated, invalidate), cache_status::ok);
+  store_options late{store_mode::compare_and_swap};
+  late.cas = before;
+  EXPECT_EQ(c->store(outdated, "abcdefgh", late), cache_status::exists);
   store_options swap{store_mode::compare_and_swap};
   swap.cas = unique + 1;
   EXPECT_EQ(c->store(key, "abcdefgh", swap), cache_status::exists);
