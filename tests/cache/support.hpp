@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 
@@ -33,7 +34,11 @@ inline cache_options options_on(fake_clock& clock, std::size_t budget_bytes = st
 inline caching::cache_impl& inside(cache& c) { return static_cast<caching::cache_impl&>(c); }
 
 inline void verify(cache& c) {
-  for (unsigned i = 0; i < inside(c).shards(); ++i) inside(c).nth(i).verify();
+  for (unsigned i = 0; i < inside(c).shards(); ++i) {
+    caching::shard& part = inside(c).nth(i);
+    const std::lock_guard hold(part.lock());  // there may be a maintenance thread
+    part.verify();
+  }
 }
 
 inline void move_everything(cache& c) {

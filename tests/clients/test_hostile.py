@@ -149,7 +149,8 @@ class HostileTest(harness.ServerTest):
             with server.connect() as client:
                 client.send(b"set big 0 0 1000000\r\n" + b"x" * 5000)
         with server.connect() as client:
-            # Until the server has noticed that they are gone, there may be no room for another.
+            # Until the server has noticed that they are gone, there may be no room for others.
+            harness.poll(lambda: int(client.stats()["curr_connections"]) < 10, 10, "the end of the connections")
             harness.poll(lambda: client.store(b"first", values.make(b"first", 0, 1_000_000)) == b"STORED", 10, "room")
             for number in range(40):
                 key = b"key%d" % number
