@@ -81,7 +81,9 @@ std::string find_account(const std::string& name, account& out) {
 
 std::string become(const account& who) {
   if (who.name.empty()) return {};
-  if (initgroups(who.name.c_str(), who.group) != 0 || setgid(who.group) != 0 || setuid(who.user) != 0) {
+  // As memcached does: of all groups only the user's own. It also spares us what looks groups up, .6 MiB of libraries.
+  const bool alone = setgroups(0, nullptr) == 0 || errno == EPERM;
+  if (!alone || setgid(who.group) != 0 || setuid(who.user) != 0) {
     return os_failure("cannot become user '" + who.name + "'");
   }
   return {};
