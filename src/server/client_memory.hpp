@@ -35,7 +35,7 @@ class client_memory {
   static constexpr std::size_t scarce_read_bytes = std::size_t{8} << 10;
   // Not long for a batch of 2 MiB at most, and none for those who take nothing of it while many wait.
   static constexpr std::uint64_t stalled_ms = 5000;
-  static constexpr std::uint64_t stalled_ms_min = 500;
+  static constexpr std::uint64_t stalled_ms_min = 100;
   static constexpr int look_ms = 50;  // for stalled ones
   static constexpr unsigned scarce_commands = scarce_read_bytes / 4;
   static constexpr int retry_ms = 10;  // for those who wait for pins
