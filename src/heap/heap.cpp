@@ -18,6 +18,8 @@ constexpr std::size_t spill_pages = 4;
 constexpr std::size_t spill_part_min = 4;  // 1/4 larger
 constexpr std::size_t spill_part_max = 32;
 constexpr unsigned settled_at_once = 2;
+constexpr std::size_t owed_long = std::size_t{16} << 10;
+constexpr std::size_t rest_part = 4;
 constexpr std::size_t idle_step_bytes = std::size_t{64} << 10;
 constexpr std::size_t colour_bytes = 4096 + 64;  // to the next TLB set and the next cache set at once
 
@@ -302,8 +304,19 @@ void* heap_impl::allocate_small(shelf& s, std::size_t size) noexcept {
   return allocate_small(s.serves_closed ? *note_rounding(s, size) : s, work);
 }
 
+// What one allocation could not pay for its growth, since tiny blocks cost much more to move than their bytes: the next
+// ones do, whether they grow or not, a little each.
+void heap_impl::pay_rest(work_left& work) noexcept {
+  work_left some{std::min(work.bytes, move_bytes_max_ / rest_part), 0};
+  some.block_cost = work.block_cost;
+  keep_target(some);
+  work.spend(some.bytes_max - some.bytes);
+}
+
 void* heap_impl::allocate_small(shelf& s, work_left& work) noexcept {
   settle(s);
+  if (owed_bytes_ >= owed_long) [[unlikely]]
+    pay_rest(work);
   bool target_kept = false;
   for (int attempt = 0; attempt < charge_attempts_max;) {
     if (s.parked != 0 || s.refill()) return pop_slot(s);

@@ -178,6 +178,7 @@ class heap_impl final : public heap {
   void* allocate_slow(kind_entry& entry, std::uint8_t kind_index, std::size_t size) noexcept;
   [[gnu::noinline]] void* allocate_small(shelf& s, std::size_t size) noexcept;
   void* allocate_small(shelf& s, work_left& work) noexcept;
+  [[gnu::noinline]] void pay_rest(work_left& work) noexcept;
   void* pop_slot(shelf& s) noexcept;
   void* spill(const shelf& s) noexcept;
   bool grow(shelf& s) noexcept;

@@ -74,6 +74,17 @@ TEST_F(density_test, what_is_left_of_a_heap_that_shrank_lies_close_together) {
   while (h->compact().bytes_moved != 0) ASSERT_LT(++again, 4) << "and it stays there";
 }
 
+// An allocation moves only so many tiny blocks, fewer than would make up for what it grows the heap by.
+TEST_F(density_test, what_one_allocation_may_not_move_the_next_ones_do) {
+  make(64 * mib);
+  for (std::size_t i = 0; i < mib; ++i) ASSERT_GE(blocks.allocate(*h, k, 16), 0);
+  for (std::size_t i = 0; i < blocks.at.size(); i += 4) blocks.free(*h, i);
+  const std::size_t live_max = h->stats().live_bytes + 4 * mib;
+  for (std::size_t i = 0; i < 4 * mib / 32; ++i) ASSERT_GE(blocks.allocate(*h, k, 32), 0);
+  EXPECT_LE(h->stats().held_bytes, live_max + mib + mib / 4) << "a MiB of waste is allowed";
+  EXPECT_TRUE(blocks.all_intact());
+}
+
 TEST_F(density_test, pins_on_one_block_in_a_thousand_strand_little) {
   make(64 * mib);
   for (std::size_t i = 0; i < 200000; ++i) ASSERT_GE(blocks.allocate(*h, k, 200), 0);
