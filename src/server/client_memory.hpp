@@ -9,9 +9,10 @@
 // (own_bytes_max), so commands that are answered at once touch nothing here. Beyond scarce_bytes connections read and
 // answer in small pieces; beyond bytes_max workers that keep more than their share close those of their connections
 // that weigh most: bytes times the time in which none of them moved and a sixteenth of that since anything was
-// finished, so that who reads at all outlasts who does not. While pins are short, reads of large values wait
-// (pins_short), small ones go on, and whoever has not taken a batch of answers in stalled_ms is closed; so is, sooner
-// the more of them wait, who takes nothing of it.
+// finished, and of those that take their answers only when there is nobody else. While pins are short, reads of large
+// values wait (pins_short) and small ones go on. Pins then go round: who has taken nothing for patience_ms(), or not a
+// batch of answers in slow_patience of these, gives its pins back and waits like the others once it takes more. The
+// more wait the shorter that is, so w that never read keep others waiting for 1 s x ln(w) / those served at a time.
 //
 // Ownership: the server's. Threads: any. Failure: none.
 #pragma once
@@ -33,12 +34,11 @@ class client_memory {
   static constexpr std::size_t own_bytes_max = 512;  // of one connection, which nobody counts
   static constexpr std::size_t scarce_full_bytes = std::size_t{4} << 10;
   static constexpr std::size_t scarce_read_bytes = std::size_t{8} << 10;
-  // Not long for a batch of 2 MiB at most, and none for those who take nothing of it while many wait.
-  static constexpr std::uint64_t stalled_ms = 5000;
-  static constexpr std::uint64_t stalled_ms_min = 100;
-  static constexpr int look_ms = 50;  // for stalled ones
+  static constexpr std::uint64_t reading_ms = 250;  // who took answers so lately is reading
+  static constexpr std::uint64_t slow_patience = 5;
+  static constexpr int look_ms = 50;  // for those who wait for pins with others
   static constexpr unsigned scarce_commands = scarce_read_bytes / 4;
-  static constexpr int retry_ms = 10;  // for those who wait for pins
+  static constexpr int retry_ms = 10;  // for those who wait for pins, at most
   // Once more than the first was kept and then less than the second, the C library is asked to give memory back.
   static constexpr std::size_t trim_from_bytes = std::size_t{1} << 20;
   static constexpr std::size_t trim_below_bytes = trim_from_bytes / 8;
@@ -54,11 +54,11 @@ class client_memory {
   [[nodiscard]] std::size_t pinned_max() const noexcept { return pinned_max_.load(std::memory_order_relaxed); }
   [[nodiscard]] bool short_of_pins() const noexcept { return pinned_bytes() >= pinned_max(); }
 
-  // How long a slow reader may take nothing while pins are short.
+  // How long a slow reader may take nothing while others wait for its pins.
   [[nodiscard]] std::uint64_t patience_ms() const noexcept {
-    constexpr std::uint64_t few = 16;
-    return std::max(stalled_ms_min, stalled_ms * few / (few + waiting.load(std::memory_order_relaxed)));
+    return 1000 / (1 + waiting.load(std::memory_order_relaxed));
   }
+  [[nodiscard]] bool others_wait() const noexcept { return waiting.load(std::memory_order_relaxed) > 0; }
 
   // Whether it is time to tell the workers that others keep too much: once a millisecond is enough.
   [[nodiscard]] bool tells_others(std::uint64_t now_ms) noexcept {
@@ -80,6 +80,7 @@ class client_memory {
   std::atomic<std::uint64_t> closed_for_answers{0};
   std::atomic<std::uint64_t> waits{0};     // times that a read waited for pins
   std::atomic<std::uint64_t> waiting{0};   // connections that do
+  std::atomic<std::uint64_t> yields{0};    // times that a slow reader gave its pins back to them
   std::atomic<std::uint32_t> warned_s{0};  // when it was last said that connections were closed
 
  private:

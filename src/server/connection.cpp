@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "server/connection.hpp"
 
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -119,6 +120,15 @@ connection::keeps connection::kept() noexcept {
   return now;
 }
 
+std::size_t connection::untaken_bytes() const noexcept {
+  int bytes = 0;
+  return ioctl(descriptor_, TIOCOUTQ, &bytes) == 0 && bytes > 0 ? static_cast<std::size_t>(bytes) : 0;
+}
+
+void connection::park() noexcept {
+  if (!backlog_->park()) give_up();
+}
+
 void connection::give_up() noexcept {
   broken_ = true;
   unread_.release();
@@ -210,7 +220,8 @@ connection::state connection::on_received(const connection_context& with, std::s
   }
   std::memcpy(to, bytes.data(), bytes.size());
   unread_.grew(bytes.size());
-  keeps_ = moved_ = true;
+  keeps_ = true;
+  if (backlog_ == nullptr) moved_ = true;  // who has answers to take moves by taking them
   return reading ? serve_line(with, bytes.size()) : waits_for();
 }
 
@@ -231,6 +242,15 @@ connection::state connection::on_ended() noexcept {
 
 connection::state connection::on_writable(const connection_context& with) noexcept {
   if (backlog_ != nullptr) {
+    if (backlog_->parked()) [[unlikely]] {
+      server_state& all = with.session.state;
+      if (all.observes(pins_short)) return state::waiting;
+      if (!backlog_->unpark(all.items)) {
+        all.clients.closed_for_answers.fetch_add(1, std::memory_order_relaxed);
+        give_up();
+        return state::closed;
+      }
+    }
     const sent result = send(with, *backlog_);
     if (result == sent::failed) return state::closed;
     if (result == sent::blocked) return state::writing;
@@ -243,6 +263,7 @@ connection::state connection::on_writable(const connection_context& with) noexce
 }
 
 connection::state connection::on_turn(const connection_context& with) noexcept {
+  if (backlog_ != nullptr) return on_writable(with);
   if (more_to_read_) {
     more_to_read_ = false;
     return on_readable(with);

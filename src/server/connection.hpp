@@ -78,7 +78,7 @@ class connection {
     reading,   // wait until it is readable
     writing,   // wait until it is writable
     ready,     // has more to do with what it has: let others have their turn, then come back
-    waiting,   // the same, but there is nothing to do before fewer values are pinned
+    waiting,   // the same, but there is nothing to do before fewer values are pinned; its answers may be parked
     watching,  // its socket goes to server_state::watching
     closed,    // to be deleted
   };
@@ -128,8 +128,13 @@ class connection {
   };
   [[nodiscard]] bool keeps_something() const noexcept { return keeps_; }
   [[nodiscard]] keeps kept() noexcept;
-  // Lets go of it. The connection is to be closed, which is also what it says from then on.
+  // Gives back the pins of what it did not take. When it takes more it waits for pins, and goes on if the values are
+  // there still: if not, or if there is no memory, it is closed.
+  void park() noexcept;
+  // Lets go of all it keeps. The connection is to be closed, which is also what it says from then on.
   void give_up() noexcept;
+  // Answers that were sent and not taken by the client's side yet, in bytes: the kernel has them.
+  [[nodiscard]] std::size_t untaken_bytes() const noexcept;
   [[nodiscard]] bool gave_up() const noexcept { return broken_; }
 
   // Nothing more will be received: it ends once all that came is answered.
@@ -145,6 +150,8 @@ class connection {
   std::atomic<std::uint32_t> active_s{0};  // when something last happened
   std::uint64_t progressed_ms = 0;         // when it last finished something, while it keeps anything
   std::uint64_t moved_ms = 0;              // when bytes of it last came or went
+  std::uint64_t took_ms = 0;               // when it was last seen to take answers that were kept for it
+  std::size_t untaken = 0;                 // untaken_bytes() then
   std::size_t counted_bytes = 0;           // of it in client_memory
   std::size_t counted_pinned = 0;
 

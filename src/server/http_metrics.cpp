@@ -235,6 +235,8 @@ void add_connections(const server_state& state, const worker_totals& totals, uns
       .add(kept.pinned_bytes());
   to.counter("scootd_client_pin_waits_total", "Times that a read of a large value waited for slow readers.")
       .add(kept.waits.load(relaxed));
+  to.counter("scootd_client_pin_yields_total", "Times that a slow reader of large values let others go first.")
+      .add(kept.yields.load(relaxed));
   to.counter("scootd_clients_closed_total", "Connections closed as clients kept too much memory, by what most was.")
       .add(kept.closed_for_input.load(relaxed), {{"kept", "input"}})
       .add(kept.closed_for_answers.load(relaxed), {{"kept", "answers"}});

@@ -4,6 +4,9 @@
 #include <algorithm>
 #include <new>
 
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
 #include "base/check.hpp"
 
 namespace scoot::server {
@@ -37,6 +40,7 @@ void response_buffer::append_held(pinned_item&& item) noexcept {
 
 std::size_t response_buffer::pinned_bytes() const noexcept {
   std::size_t sum = 0;
+  if (parked()) return 0;
   for (std::size_t i = first_held_; i < held_.size(); ++i) sum += held_[i].item.view().value.size();
   return sum;
 }
@@ -96,7 +100,7 @@ void response_buffer::drop(std::size_t bytes) noexcept {
 void response_buffer::clear() noexcept {
   begin_ = end_ = 0;
   held_.clear();
-  first_held_ = first_held_sent_ = held_bytes_ = 0;
+  first_held_ = first_held_sent_ = held_bytes_ = parked_bytes_ = 0;
   failed_ = false;
   if (capacity_ > 4 * usual_bytes) [[unlikely]] {
     std::free(data_);
@@ -125,6 +129,49 @@ std::unique_ptr<response_buffer> response_buffer::detach() noexcept {
   rest->held_bytes_ = held_bytes_;
   clear();
   return rest;
+}
+
+// The bytes that were sent of a value and those that are left are the whole value, so it is enough that these are the
+// same: the client gets what it was answered, whatever became of the item meanwhile.
+bool response_buffer::park() noexcept {
+  for (std::size_t i = first_held_; i < held_.size(); ++i) {
+    held_value& held = held_[i];
+    const item_view& item = held.item.view();
+    const std::string_view left = item.value.substr(i == first_held_ ? first_held_sent_ : 0);
+    try {
+      held.parked = std::make_unique<parked_value>();
+      held.parked->key = item.key;
+    } catch (const std::bad_alloc&) {
+      return false;
+    }
+    const XXH128_hash_t hash = XXH3_128bits(left.data(), left.size());
+    held.parked->left_bytes = left.size();
+    held.parked->left_hash[0] = hash.low64;
+    held.parked->left_hash[1] = hash.high64;
+    parked_bytes_ += sizeof(parked_value) + held.parked->key.capacity();
+    held.item.reset();
+  }
+  return true;
+}
+
+bool response_buffer::unpark(cache& items) noexcept {
+  meta_read unnoticed;
+  unnoticed.unnoticed = true;
+  read_options options;
+  options.meta = &unnoticed;
+  for (std::size_t i = first_held_; i < held_.size(); ++i) {
+    held_value& held = held_[i];
+    const std::size_t sent = i == first_held_ ? first_held_sent_ : 0;
+    held.item = items.pin(held.parked->key, options);
+    if (!held.item) return false;
+    const std::string_view value = held.item.view().value;
+    if (value.size() != sent + held.parked->left_bytes) return false;
+    const XXH128_hash_t hash = XXH3_128bits(value.data() + sent, value.size() - sent);
+    if (hash.low64 != held.parked->left_hash[0] || hash.high64 != held.parked->left_hash[1]) return false;
+    held.parked.reset();
+  }
+  parked_bytes_ = 0;
+  return true;
 }
 
 }  // namespace scoot::server

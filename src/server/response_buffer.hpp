@@ -8,16 +8,21 @@
 // A worker has one for all its connections: a readable event's responses are collected in it and sent by one call. Only
 // what a slow client did not take is detached into a buffer of the connection's own, of just that size.
 //
-// Ownership: owns its bytes and holds a pin for each held value until that is sent, dropped or rolled back.
+// While others wait for pins it can be parked: it then holds none, and knows the key of each value and a hash of what
+// is left to send of it. Going on it looks the values up again; they are sent only if what is left is the same still.
+//
+// Ownership: owns its bytes and holds a pin for each held value until that is sent, dropped, rolled back or parked.
 // Threads: one at a time. Failure: when memory runs out failed() is true from then on, and the responses are not whole.
 #pragma once
 
 #include <sys/uio.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -77,7 +82,7 @@ class response_buffer {
   [[nodiscard]] bool failed() const noexcept { return failed_; }
   // What it takes for itself, and of the cache: values not sent to their end yet.
   [[nodiscard]] std::size_t memory_bytes() const noexcept {
-    return sizeof *this + capacity_ + held_.capacity() * sizeof(held_value);
+    return sizeof *this + capacity_ + held_.capacity() * sizeof(held_value) + parked_bytes_;
   }
   [[nodiscard]] std::size_t pinned_bytes() const noexcept;
   [[nodiscard]] std::size_t pending_bytes() const noexcept { return end_ - begin_ + held_bytes_; }
@@ -100,10 +105,23 @@ class response_buffer {
   // Moves what is pending into a new buffer of just that size; null, and nothing changed, if there is no memory.
   [[nodiscard]] std::unique_ptr<response_buffer> detach() noexcept;
 
+  // Gives all pins back. False if there was no memory for it: nothing more can be sent then. Cost: hashes what is left.
+  [[nodiscard]] bool park() noexcept;
+  [[nodiscard]] bool parked() const noexcept { return parked_bytes_ > 0; }
+  // Pins the values again. False if one of them is there no more, or not what it was: the rest cannot be sent.
+  [[nodiscard]] bool unpark(cache& items) noexcept;
+
  private:
+  // A value that was pinned: what is left of it to send, by which it is known again.
+  struct parked_value {
+    std::string key;
+    std::size_t left_bytes = 0;
+    std::uint64_t left_hash[2] = {};
+  };
   struct held_value {
     std::size_t at = 0;  // in data_: the value comes before the byte at this place
     pinned_item item;
+    std::unique_ptr<parked_value> parked{};
   };
 
   bool grow(std::size_t bytes) noexcept;
@@ -117,6 +135,7 @@ class response_buffer {
   std::size_t first_held_sent_ = 0;  // bytes of the first held value that are sent already
   std::size_t held_bytes_ = 0;       // of held values, still to send
   std::size_t full_at_bytes_ = full_bytes;
+  std::size_t parked_bytes_ = 0;  // memory of parked values
   bool failed_ = false;
 };
 

@@ -246,7 +246,7 @@ void allow_some(filter& calls, bool enforced) {
     calls.allow_if(SCMP_SYS(socket), argument(0, SCMP_CMP_EQ, static_cast<scmp_datum_t>(family)));
   }
   constexpr unsigned long pagemap_scan = 0xc0606610;  // of our own memory: what was purged of it
-  for (const unsigned long request : {FIONBIO + 0UL, FIONREAD + 0UL, TCGETS + 0UL, pagemap_scan}) {
+  for (const unsigned long request : {FIONBIO + 0UL, FIONREAD + 0UL, TIOCOUTQ + 0UL, TCGETS + 0UL, pagemap_scan}) {
     calls.allow_if(SCMP_SYS(ioctl), argument(1, SCMP_CMP_EQ, request));
   }
   // FIFOs, of --pressure=fifo:PATH.

@@ -113,6 +113,7 @@ session_progress session::run(const session_context& with, std::string_view inpu
         input.remove_prefix(input.size());
         break;
     }
+    waits_ = next == step::wait;
   }
   progress.used_bytes = static_cast<std::size_t>(input.data() - first);
   switch (next) {
@@ -442,7 +443,7 @@ bool session::has_to_wait(const session_context& with, std::string_view key) con
   (void)with.state.items.get(
       key, [&bytes](const item_view& item) noexcept { bytes = item.value.size(); }, look);
   if (bytes < response_buffer::held_value_bytes_min) return false;
-  with.state.clients.waits.fetch_add(1, std::memory_order_relaxed);
+  if (!waits_) with.state.clients.waits.fetch_add(1, std::memory_order_relaxed);
   return true;
 }
 

@@ -214,7 +214,10 @@ class session {
   std::uint64_t tell_prefixes(const session_context& with) noexcept;
   step stats_detail(const session_context& with, std::string_view arguments, std::size_t line_bytes) noexcept;
 
+  // Once for each command: not again when one that had to wait is tried again.
   void note_command(const session_context& with, std::string_view line) const noexcept {
+    if (waits_) [[unlikely]]
+      return;
     if (with.state.verbosity.load(std::memory_order_relaxed) > 1 || with.state.observes(watch_rawcmds)) [[unlikely]]
       tell_command(with, line);
   }
@@ -228,6 +231,7 @@ class session {
   bool binary_ = false;
   bool needs_auth_ = false;
   bool large_value_ = false;
+  bool waits_ = false;            // what comes next had to wait when it was tried last
   verb verb_ = verb::quit;        // of the command under way
   std::uint32_t expires_at_ = 0;  // gat, gats
   store_options store_options_;   // value

@@ -147,7 +147,7 @@ session::step session::run_meta(const session_context& with, std::string_view li
       input.size() - line_bytes < std::size_t{what.value_bytes} + 2) {
     return step::needs_input;  // come again with all of it
   }
-  with.counters.meta_commands.add();
+  if (!waits_) with.counters.meta_commands.add();
   note_command(with, input.substr(0, line_bytes));
   if (!parsed.error.empty()) {
     reply(with, parsed.error);

@@ -95,6 +95,7 @@ void write_server(const server_state& state, stat_lines& to) noexcept {
   to.add("client_bytes", state.clients.bytes());
   to.add("client_pinned_bytes", state.clients.pinned_bytes());
   to.add("client_pin_waits", state.clients.waits.load(std::memory_order_relaxed));
+  to.add("client_pin_yields", state.clients.yields.load(std::memory_order_relaxed));
   to.add("reserved_fds", descriptors_for(0, state.options.threads));
   to.add("idle_kicks", state.idle_kicks.load(std::memory_order_relaxed));
   if (state.tls != nullptr) {

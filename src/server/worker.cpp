@@ -96,7 +96,11 @@ void worker::run(std::promise<bool> started) noexcept {
 int worker::wait_ms() const noexcept {
   if (!ready_.empty()) return 0;
   if (keeps_something_) [[unlikely]] {
-    if (waiting_ > 0) return client_memory::retry_ms;
+    // Others' pins are given back when they are looked at.
+    const client_memory& all = state_.clients;
+    if (waiting_ > 0 || (kept_pinned_ > 0 && all.others_wait())) {
+      return std::clamp(static_cast<int>(all.patience_ms() / 2), 1, client_memory::retry_ms);
+    }
     if (kept_pinned_ > 0) return client_memory::look_ms;
     if (state_.clients.wants_trim()) return 1000;
   }
@@ -293,9 +297,9 @@ void worker::drop(connection& c) noexcept {
 // At the end of a round while connections keep something, and until what that changed is as before.
 void worker::see_to_memory() noexcept {
   client_memory& all = state_.clients;
+  if (kept_pinned_ > 0 && all.others_wait()) pass_pins_on();
   if (waiting_ > 0) retry_waiting();
   if (all.over()) make_room();
-  if (kept_pinned_ > 0) end_stalled();
   if (given_up_) end_those_given_up();
   if (all.wants_trim()) trim_memory();
   const bool scarce = take_pieces();
@@ -304,9 +308,17 @@ void worker::see_to_memory() noexcept {
 
 void worker::count(connection& c) noexcept {
   const connection::keeps now = c.kept();
-  const bool first = c.counted_bytes + c.counted_pinned == 0;
-  if (first || now.progressed) c.progressed_ms = steady_ms();
-  if (first || now.moved) c.moved_ms = steady_ms();
+  const std::uint64_t now_ms = steady_ms();
+  const bool kept = c.counted_bytes + c.counted_pinned > 0;
+  const bool first = !kept || (now.pinned_bytes > 0 && c.counted_pinned == 0);
+  if (first || now.progressed) c.progressed_ms = now_ms;
+  if (first || now.moved) c.moved_ms = now_ms;
+  if (now.backlog_bytes == 0) {
+    c.untaken = 0;
+  } else if (first || now.moved) {
+    if (kept) c.took_ms = now_ms;
+    c.untaken = c.untaken_bytes();
+  }
   count(c, now.bytes > client_memory::own_bytes_max ? now.bytes : 0, now.pinned_bytes);
   if (kept_bytes_ == 0 && kept_pinned_ == 0) return;
   keeps_something_ = true;
@@ -332,7 +344,7 @@ void worker::make_room() noexcept {
   constexpr std::size_t wanted = client_memory::bytes_max / 8 * 7;
   const std::size_t share = wanted / state_.counters.size();
   while (kept_bytes_ > share && all.bytes() > wanted) {
-    let_go_of_heaviest(&connection::counted_bytes, false);
+    let_go_of_heaviest();
   }
   if (!all.over() || !all.tells_others(steady_ms())) return;
   for (const worker* other : state_.workers) {
@@ -340,31 +352,33 @@ void worker::make_room() noexcept {
   }
 }
 
-// While values are pinned for slow readers.
-void worker::end_stalled() noexcept {
-  if (!state_.clients.short_of_pins()) return;
-  const std::uint64_t now_ms = steady_ms();
-  if (now_ms - stalled_at_ms_ < client_memory::look_ms) return;
-  stalled_at_ms_ = now_ms;
-  for (std::size_t before = kept_pinned_ + 1; state_.clients.short_of_pins() && kept_pinned_ < before;) {
-    before = kept_pinned_;
-    let_go_of_heaviest(&connection::counted_pinned, true);
-  }
+// Whether a client takes the answers that are kept for it. Its socket says that it may be written to again only when
+// much of what it holds is gone, so the kernel is asked.
+bool worker::reads(connection& c, std::uint64_t now_ms) noexcept {
+  if (now_ms - c.took_ms < client_memory::reading_ms) return true;
+  if (c.untaken == 0) return false;  // no answers are kept
+  const std::size_t untaken = c.untaken_bytes();
+  if (untaken >= c.untaken) return false;
+  c.untaken = untaken;
+  c.took_ms = now_ms;
+  return true;
 }
 
-void worker::let_go_of_heaviest(std::size_t connection::*what, bool stalled) noexcept {
+// Of those that read only if there are no others.
+void worker::let_go_of_heaviest() noexcept {
   const std::uint64_t now_ms = steady_ms();
-  const std::uint64_t patience_ms = state_.clients.patience_ms();
   connection* heaviest = nullptr;
   std::uint64_t most = 0;
   for (const std::unique_ptr<connection>& c : connections_) {
+    if (c->counted_bytes == 0) continue;
     // Who waits for us is not to blame.
     const bool blocked = c->waits_for() <= connection::state::writing;
     const std::uint64_t age_ms = blocked ? now_ms - c->progressed_ms : 0;
     const std::uint64_t idle_ms = blocked ? now_ms - c->moved_ms : 0;
-    const std::uint64_t weight = std::uint64_t{(*c).*what} * (1 + idle_ms + age_ms / 16);
+    constexpr std::uint64_t no_reader = std::uint64_t{1} << 63;
+    std::uint64_t weight = c->counted_bytes * (1 + idle_ms + age_ms / 16);
+    if (blocked && (no_reader | weight) > most && !reads(*c, now_ms)) weight |= no_reader;
     if (weight <= most) continue;
-    if (stalled && age_ms < client_memory::stalled_ms && idle_ms < patience_ms) continue;
     most = weight;
     heaviest = c.get();
   }
@@ -382,6 +396,23 @@ void worker::let_go_of_heaviest(std::size_t connection::*what, bool stalled) noe
   spdlog::warn(
       "clients that do not read their answers or finish their commands are disconnected, as all of them keep "
       "too much memory; told once a minute at most");
+}
+
+// While others wait for pins, here or at another worker.
+void worker::pass_pins_on() noexcept {
+  if (!state_.clients.short_of_pins()) return;
+  const std::uint64_t now_ms = steady_ms();
+  const std::uint64_t patience_ms = state_.clients.patience_ms();
+  for (const std::unique_ptr<connection>& c : connections_) {
+    if (c->counted_pinned == 0 || c->waits_for() != connection::state::writing) continue;
+    if (now_ms - c->moved_ms < patience_ms &&
+        now_ms - c->progressed_ms < client_memory::slow_patience * (1 + patience_ms))
+      continue;
+    c->park();
+    given_up_ |= c->gave_up();
+    count(*c);
+    state_.clients.yields.fetch_add(1, std::memory_order_relaxed);
+  }
 }
 
 // Those for which there were too many values pinned, in turns.

@@ -78,8 +78,9 @@ class worker {
   void count(connection& c, std::size_t bytes, std::size_t pinned) noexcept;
   void see_to_memory() noexcept;
   void make_room() noexcept;
-  void end_stalled() noexcept;
-  void let_go_of_heaviest(std::size_t connection::*what, bool stalled) noexcept;
+  void let_go_of_heaviest() noexcept;
+  [[nodiscard]] static bool reads(connection& c, std::uint64_t now_ms) noexcept;
+  void pass_pins_on() noexcept;
   void waits_no_more(connection& c) noexcept;
   void retry_waiting() noexcept;
   void end_those_given_up() noexcept;
@@ -104,10 +105,9 @@ class worker {
   bool keeps_something_ = false;  // or did, and has to see to what that changed
   std::size_t kept_bytes_ = 0;
   std::size_t kept_pinned_ = 0;
-  bool given_up_ = false;            // some connection is to be closed at the end of this round
-  std::size_t waiting_ = 0;          // connections in state waiting
-  std::uint64_t stalled_at_ms_ = 0;  // when end_stalled() last looked
-  std::uint32_t trimmed_at_ = 0;     // when memory was last trimmed
+  bool given_up_ = false;         // some connection is to be closed at the end of this round
+  std::size_t waiting_ = 0;       // connections in state waiting
+  std::uint32_t trimmed_at_ = 0;  // when memory was last trimmed
   std::size_t first_to_retry_ = 0;
 
   int mailbox_event_ = -1;

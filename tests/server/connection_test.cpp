@@ -286,6 +286,67 @@ TEST_F(connection_test, waits_while_too_much_is_pinned_and_changes_nothing_meanw
   EXPECT_EQ(got, "VALUE k 0 20000\r\n" + value + "\r\nVALUE small 0 1\r\ns\r\nEND\r\nMN\r\n");
 }
 
+TEST_F(connection_test, notes_and_counts_a_command_that_waits_once) {
+  ASSERT_EQ(world_.items->store("k", std::string(20000, 'v')), cache_status::ok);
+  world_.state.clients.change_pinned(0, world_.state.clients.pinned_max());
+  send_all("mg k v\r\nmn\r\n");
+  EXPECT_EQ(serve_once(), connection::state::waiting);
+  for (int i = 0; i < 5; ++i) EXPECT_EQ(c_->on_turn(context_), connection::state::waiting);
+  EXPECT_EQ(world_.state.clients.waits, 1u);
+  world_.state.clients.change_pinned(world_.state.clients.pinned_max(), 0);
+  state_ = c_->on_turn(context_);
+  while (state_ == connection::state::writing) receive_some(), serve_once();
+  EXPECT_EQ(world_.state.totals().meta_commands, 2u);
+  EXPECT_EQ(world_.items->stats().gets, 1u);
+}
+
+TEST_F(connection_test, goes_on_without_a_gap_after_its_pins_were_given_back) {
+  const std::string value = std::string(100000, 'v') + std::string(100000, 'w');
+  ASSERT_EQ(world_.items->store("k", value), cache_status::ok);
+  ASSERT_EQ(world_.items->store("l", value), cache_status::ok);
+  send_all("get k l\r\nmn\r\n");
+  EXPECT_EQ(serve_once(), connection::state::writing);
+  std::string got;
+  for (int i = 0; i < 100 && state_ == connection::state::writing; ++i) {
+    EXPECT_GT(c_->kept().pinned_bytes, 0u);
+    c_->park();
+    EXPECT_EQ(c_->kept().pinned_bytes, 0u);
+    EXPECT_EQ(world_.items->stats().pinned_items, 0u);
+    // Items may be moved, or stored again the same.
+    if (i % 2 == 0) {
+      ASSERT_EQ(world_.items->store("k", value), cache_status::ok);
+    }
+    got += receive_some();
+    world_.state.clients.change_pinned(0, world_.state.clients.pinned_max());
+    EXPECT_EQ(serve_once(), connection::state::waiting);
+    world_.state.clients.change_pinned(world_.state.clients.pinned_max(), 0);
+    state_ = c_->on_turn(context_);
+  }
+  got += receive_some();
+  EXPECT_EQ(got, "VALUE k 0 200000\r\n" + value + "\r\nVALUE l 0 200000\r\n" + value + "\r\nEND\r\nMN\r\n");
+  EXPECT_EQ(world_.items->stats().pinned_items, 0u);
+}
+
+TEST_F(connection_test, ends_if_a_value_is_not_what_it_was_when_its_pins_were_given_back) {
+  for (const bool removed : {false, true}) {
+    socket_pair pair;
+    connection c(pair.server);
+    ASSERT_EQ(world_.items->store("k", std::string(200000, 'v')), cache_status::ok);
+    ASSERT_EQ(::send(pair.client, "get k\r\n", 7, 0), 7);
+    ASSERT_EQ(c.on_readable(context_), connection::state::writing);
+    c.park();
+    if (removed) {
+      ASSERT_EQ(world_.items->remove("k"), cache_status::ok);
+    } else {
+      ASSERT_EQ(world_.items->store("k", std::string(199999, 'v') + 'w'), cache_status::ok);
+    }
+    EXPECT_EQ(c.on_writable(context_), connection::state::closed);
+    EXPECT_TRUE(c.gave_up());
+    close(pair.client);
+  }
+  EXPECT_EQ(world_.items->stats().pinned_items, 0u);
+}
+
 TEST_F(connection_test, is_small_while_idle) { EXPECT_LE(sizeof(connection), 320u); }
 
 // ---- workers ------------------------------------------------------------------------------------------------------
