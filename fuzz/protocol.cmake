@@ -25,4 +25,11 @@ if(TARGET scootd_session)
     LIBRARIES scootd_session
     CORPUS ${CMAKE_CURRENT_SOURCE_DIR}/corpus/protocol_session)
   target_include_directories(protocol_session_fuzz PRIVATE ${PROJECT_SOURCE_DIR}/tests/server)
+
+  scoot_fuzz_target(
+    NAME connection_fuzz
+    SOURCES connection_fuzz.cpp
+    LIBRARIES scootd_session
+    CORPUS ${CMAKE_CURRENT_SOURCE_DIR}/corpus/connection)
+  target_include_directories(connection_fuzz PRIVATE ${PROJECT_SOURCE_DIR}/tests/server)
 endif()

@@ -11,6 +11,7 @@
 #include <string>
 #include <string_view>
 
+#include "conversations.hpp"
 #include "server/log.hpp"
 #include "support.hpp"
 
@@ -49,24 +50,6 @@ conversation hold(std::string_view said, std::uint32_t piece_seed, unsigned comm
   return result;
 }
 
-// What may differ from one time to the next: times, bytes of memory that depend on the order of things, and the order
-// of a dump.
-bool comparable(std::string_view said) {
-  return said.find("stats") == std::string_view::npos && said.find("verbosity") == std::string_view::npos &&
-         said.find("cache_memlimit") == std::string_view::npos && said.find("lru_crawler") == std::string_view::npos;
-}
-
-// Where a line without an end is cut off depends on how much of it came at once.
-bool has_no_endless_line(std::string_view said) {
-  if (!said.empty() && static_cast<unsigned char>(said.front()) == 0x80) return true;  // no lines at all
-  std::size_t line = 0;
-  for (const char c : said) {
-    line = c == '\n' ? 0 : line + 1;
-    if (line > scoot::server::line_bytes_max) return false;
-  }
-  return true;
-}
-
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -75,7 +58,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const std::string_view said(reinterpret_cast<const char*>(data) + 2, size - 2);
   const conversation at_once = hold(said, 0, 1000);
   const conversation in_pieces = hold(said, 1U + data[0], 1U + data[1] % 8);
-  if (comparable(said) && has_no_endless_line(said)) {
+  if (scoot::fuzz::comparable(said) && scoot::fuzz::has_no_endless_line(said)) {
     must(at_once.closed == in_pieces.closed, "the end does not depend on the pieces");
     must(at_once.answer == in_pieces.answer, "the answers do not depend on the pieces");
   }

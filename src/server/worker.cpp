@@ -29,7 +29,7 @@ worker::worker(server_state& state, worker_counters& counters)
       read_buffer_(new char[read_bytes_max]),
       context_{{state, counters, out_}, read_buffer_.get(), read_bytes_max, state.live.requests_per_event} {}
 
-std::string worker::start() {
+std::string worker::open() {
   std::string error;
   loop_ = make_event_loop(state_.options.io, error);
   if (loop_ == nullptr) return error;
@@ -37,10 +37,21 @@ std::string worker::start() {
   if (mailbox_event_ < 0 || loop_->add(mailbox_event_, nullptr, interest::read) == event_loop::none) {
     return "no descriptor for a worker's mailbox";
   }
+  return {};
+}
+
+std::string worker::start() {
+  if (std::string error = open(); !error.empty()) return error;
   std::promise<bool> started;
   std::future<bool> entered = started.get_future();
   thread_ = std::thread([this, &started] { run(std::move(started)); });
   return entered.get() ? "" : "a worker cannot wait";
+}
+
+std::string worker::start_here() {
+  if (std::string error = open(); !error.empty()) return error;
+  here_ = loop_->enter();
+  return here_ ? "" : "a worker cannot wait";
 }
 
 void worker::stop() noexcept {
@@ -52,6 +63,7 @@ void worker::stop() noexcept {
     eventfd_write(mailbox_event_, 1);
     thread_.join();
   }
+  if (std::exchange(here_, false)) end();
 }
 
 // Others may wake it until all are stopped.
@@ -77,20 +89,34 @@ void worker::hand_over(int descriptor, bool tls) noexcept {
 void worker::run(std::promise<bool> started) noexcept {
   const bool entered = loop_->enter();
   started.set_value(entered);
-  while (entered && !stopped_) {
+  if (!entered) return;
+  while (!stopped_) {
     take_settings();
-    loop_->wait(wait_ms());
-    now_s_ = state_.items.now();
-    while (const loop_event* event = loop_->next()) handle(*event);
-    turn_.swap(ready_);
-    for (connection* c : turn_) settle(*c, c->on_turn(context_));
-    turn_.clear();
-    if (keeps_something_) [[unlikely]]
-      see_to_memory();
-    if (idle_timeout_s_ > 0 && now_s_ != idle_looked_at_) end_idle();
+    round(wait_ms());
   }
+  end();
+}
+
+void worker::round(int wait_ms) noexcept {
+  loop_->wait(wait_ms);
+  now_s_ = state_.items.now();
+  while (const loop_event* event = loop_->next()) handle(*event);
+  turn_.swap(ready_);
+  for (connection* c : turn_) settle(*c, c->on_turn(context_));
+  turn_.clear();
+  if (keeps_something_) [[unlikely]]
+    see_to_memory();
+  if (idle_timeout_s_ > 0 && now_s_ != idle_looked_at_) end_idle();
+}
+
+void worker::serve_round() noexcept {
+  take_settings();
+  round(0);
+}
+
+void worker::end() noexcept {
   while (!connections_.empty()) forget(*connections_.back(), "shutdown");
-  if (entered) loop_->wait(0);  // lets go of their sockets, which a loop that receives holds
+  loop_->wait(0);  // lets go of their sockets, which a loop that receives holds
 }
 
 int worker::wait_ms() const noexcept {

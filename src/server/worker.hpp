@@ -37,6 +37,10 @@ class worker {
 
   // Starts the thread. Returns an error text, empty if all went well.
   [[nodiscard]] std::string start();
+  // Instead of start(), for tests that go step by step: the calling thread is the worker's, and stops it too. Each
+  // call of serve_round() does what a round of the thread does, and waits for nothing.
+  [[nodiscard]] std::string start_here();
+  void serve_round() noexcept;
   // What it waits with, once started.
   [[nodiscard]] bool uses_uring() const noexcept { return loop_->receives(); }
   void stop() noexcept;
@@ -60,7 +64,10 @@ class worker {
     bool tls = false;
   };
 
+  [[nodiscard]] std::string open();
   void run(std::promise<bool> started) noexcept;
+  void round(int wait_ms) noexcept;
+  void end() noexcept;
   [[nodiscard]] int wait_ms() const noexcept;
   void take_mail() noexcept;
   void adopt(const arrival& from) noexcept;
@@ -115,6 +122,7 @@ class worker {
   std::vector<arrival> mailbox_;
   bool stopping_ = false;  // under mailbox_lock_
   bool stopped_ = false;
+  bool here_ = false;  // start_here() was called, and stop() was not
   std::thread thread_;
 };
 

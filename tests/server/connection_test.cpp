@@ -20,6 +20,7 @@
 #include <thread>
 #include <vector>
 
+#include "served.hpp"
 #include "server/worker.hpp"
 #include "support.hpp"
 
@@ -529,6 +530,72 @@ TEST_P(worker_test, serves_connections_that_come_and_go_on_the_same_descriptors)
     close(client);
   }
   wait_until_gone();
+}
+
+// One of each protocol, and two with large values, which are received in place.
+std::vector<std::string> conversations() {
+  const auto frame = [](int opcode, std::string_view extras, std::string_view key, std::string_view value) {
+    std::string text("\x80\0\0\0\0\0\0\0\0\0\0\0OPAQ\0\0\0\0\0\0\0\0", 24);
+    text[1] = static_cast<char>(opcode);
+    text[3] = static_cast<char>(key.size());
+    text[4] = static_cast<char>(extras.size());
+    const std::size_t body = extras.size() + key.size() + value.size();
+    text[10] = static_cast<char>(body >> 8);
+    text[11] = static_cast<char>(body & 0xff);
+    return text.append(extras).append(key).append(value);
+  };
+  constexpr std::string_view no_extras("\0\0\0\0\0\0\0\0", 8);
+  const std::string large(20000, 'L');
+  return {
+      "set a 1 0 5\r\nab\r\nc\r\nget a b a\r\nset n 0 0 1 noreply\r\n7\r\nincr n 35\r\ngat 0 n\r\nbad\r\n"
+      "append a 0 0 2\r\nde\r\ngets none\r\ndelete a\r\nset a 0 0 3\r\ntoo long\r\nget a n\r\n",
+      "ms a 5 T0 F3\r\nvalue\r\nmg a v f k Oopaque\r\nmg none v\r\nmg none q v\r\nms b 2 q\r\nxx\r\nmn\r\n"
+      "ma n N0 J13 v\r\nma n v\r\nmd a q\r\nmn\r\nmg b s v t\r\nme\r\n",
+      frame(0x01, no_extras, "a", "value") + frame(0x0c, "", "a", "") + frame(0x09, "", "no", "") +
+          frame(0x0e, "", "a", "+") + frame(0x00, "", "a", "") + frame(0x14, "", "a", "") + frame(0x0a, "", "", ""),
+      "set l 0 0 20000\r\n" + large + "\r\nget l\r\nms l 20000 q\r\n" + large + "\r\nmg l v\r\ndelete l\r\n",
+      frame(0x01, no_extras, "l", large) + frame(0x00, "", "l", "") + frame(0x04, "", "l", ""),
+  };
+}
+
+#ifdef __SANITIZE_THREAD__
+constexpr std::size_t cuts_every = 16;  // it has one thread
+#else
+constexpr std::size_t cuts_every = 1;
+#endif
+
+// Two pieces, between which the server has its turn; and each byte by itself. With the end of the client's half at once
+// behind the last piece.
+TEST_P(worker_test, answers_the_same_wherever_what_a_client_says_is_cut) {
+  for (const std::string& said : conversations()) {
+    std::string expected;
+    {
+      session_world world{std::size_t{16} << 20};
+      testing::dialogue told(world);
+      expected = told.say(said);
+    }
+    const auto answer = [&](std::size_t first, std::size_t step) {
+      testing::served_world at(GetParam());
+      testing::served_client client(at.connect());
+      at.say(client, std::string_view(said).substr(0, first));
+      for (std::size_t from = first; from < said.size(); from += step) {
+        at.say(client, std::string_view(said).substr(from, step));
+      }
+      client.end_sending();
+      at.serve_all(client);
+      EXPECT_TRUE(client.ended()) << "cut at " << first;
+      EXPECT_EQ(at.world.state.connections_now.load(), 0u);
+      EXPECT_EQ(at.world.items->stats().pinned_items, 0u);
+      return std::move(client.received);
+    };
+    for (std::size_t cut = 0;
+         cut<said.size(); cut += said.size()> 2000 && cut > 100 && cut % 4096 > 60 ? 61 : cuts_every) {
+      const std::string got = answer(cut, said.size());
+      ASSERT_EQ(got.size(), expected.size()) << "cut at " << cut << " of " << said.substr(0, 100);
+      ASSERT_TRUE(got == expected) << "cut at " << cut << " of " << said.substr(0, 100);
+    }
+    EXPECT_TRUE(answer(0, 1) == expected);
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(io, worker_test, ::testing::Values(io_kind::epoll, io_kind::uring),
