@@ -27,6 +27,13 @@ constexpr std::size_t mib = std::size_t{1} << 20;
 
 std::string key_of(std::uint64_t i) { return "key:" + std::to_string(i); }
 
+// Stores items 0, 1 and so on until one is refused; how many were not.
+std::uint64_t fill(cache& c, const std::string& value) {
+  std::uint64_t stored = 0;
+  while (c.store(key_of(stored), value) == cache_status::ok) ++stored;
+  return stored;
+}
+
 void settle(cache& c) {
   for (int i = 0; i < 100000 && c.maintain(); ++i) {
   }
@@ -282,8 +289,7 @@ TEST(cache_memory, without_eviction_a_full_cache_refuses_and_keeps_what_it_has) 
   options.evict = false;
   const auto c = cache::create(options);
   const std::string value(500, 'v');
-  std::uint64_t stored = 0;
-  while (c->store(key_of(stored), value) == cache_status::ok) ++stored;
+  const std::uint64_t stored = fill(*c, value);
   EXPECT_GT(stored, 6500u);
   EXPECT_EQ(c->store(key_of(stored), value), cache_status::no_memory);
   for (std::uint64_t i = 0; i < stored; ++i) ASSERT_EQ(value_of(*c, key_of(i)), value);
@@ -303,8 +309,7 @@ TEST(cache_memory, a_full_cache_without_eviction_answers_uniques_and_touches_of_
   options.evict = false;
   const auto c = cache::create(options);
   const std::string value(60, 'v');
-  std::uint64_t stored = 0;
-  while (c->store(key_of(stored), value) == cache_status::ok) ++stored;
+  const std::uint64_t stored = fill(*c, value);
   ASSERT_GT(stored, 20000u);
   std::set<std::uint64_t> uniques;
   for (std::uint64_t i = 0; i < stored; ++i) uniques.insert(testing::cas_of(*c, key_of(i)));
@@ -335,8 +340,7 @@ TEST(cache_memory, a_unique_without_memory_for_it_is_good_for_one_change) {
   cache_options options = options_on(clock, 2 * mib);
   options.evict = false;
   const auto c = cache::create(options);
-  std::uint64_t stored = 0;
-  while (c->store(key_of(stored), "12345678") == cache_status::ok) ++stored;
+  const std::uint64_t stored = fill(*c, "12345678");
   const std::string key = key_of(stored / 2);
   // What is left for the items that are there is used up.
   for (std::uint64_t i = 0; i < stored; ++i) (void)c->touch(key_of(i), i < stored / 3 ? clock.seconds + 9 : 0);
@@ -407,8 +411,7 @@ TEST(cache_memory, a_plain_set_without_memory_removes_the_older_item) {
   options.evict = false;
   const auto c = cache::create(options);
   (void)c->store("k", "v");
-  for (std::uint64_t i = 0; c->store(key_of(i), std::string(1000, 'v')) == cache_status::ok; ++i) {
-  }
+  (void)fill(*c, std::string(1000, 'v'));
   const std::string large(400000, 'x');
   EXPECT_EQ(c->store("k", large, {store_mode::replace}), cache_status::no_memory);
   EXPECT_EQ(value_of(*c, "k"), "v");

@@ -196,13 +196,14 @@ struct arena {
 std::vector<arena> arenas(std::size_t largest) {
   const bool all_sizes = std::getenv("SCOOT_TEST_LONG") != nullptr;
   bool a_gib = largest == 256 * mib;
+  if (all_sizes) largest = 1024 * mib;
   if (sizeof(void*) == 4) largest = std::min(largest, 64 * mib);  // the larger half of an address space
   if (address_sanitized || thread_sanitized || moves_everything()) largest = 16 * mib;
   a_gib = a_gib && largest == 256 * mib;
   std::vector<arena> all;
   for (const program& p : programs) {
     for (std::size_t size : {mib, 16 * mib, 64 * mib, 256 * mib, 1024 * mib}) {
-      if (size <= largest || all_sizes || (size == 1024 * mib && a_gib && p.at_a_gib)) all.push_back({&p, size});
+      if (size <= largest || (size == 1024 * mib && a_gib && p.at_a_gib)) all.push_back({&p, size});
     }
   }
   return all;

@@ -199,38 +199,44 @@ std::chrono::nanoseconds processor_time() {
   return std::chrono::seconds(t.tv_sec) + std::chrono::nanoseconds(t.tv_nsec);
 }
 
-// One block in each page is left of a heap of many: each move gives back a page, which takes longer than the move.
+// One block in each page is left of a heap of many: each move gives back a page, which takes longer than the move. An
+// effort that left that out would take several times what is allowed here, every time; a machine that does something
+// else meanwhile, on the account of this thread, does not every time.
 TEST_F(effort_test, an_effort_in_time_covers_what_moves_nothing_too) {
   if (moves_everything()) GTEST_SKIP() << "the blocks are no longer where they were allocated";
   constexpr std::size_t bytes = address_sanitized ? 64 * mib : 384 * mib;
+  constexpr std::chrono::milliseconds allowed(10);
   heap_options options;
   options.waste_target = 1;
-  make(2 * bytes, options, mib);
-  const kind quick = h->add_kind({"quick", 8,
-                                  [](void*, void* from, void* to, std::size_t n) noexcept {
-                                    std::memcpy(to, from, n < 64 ? n : 64);
-                                    return verdict::moved;
-                                  },
-                                  nullptr});
-  std::vector<void*> all;
-  for (std::size_t i = 0; i < bytes / 8000; ++i) all.push_back(h->allocate(quick, 8000));
-  for (std::size_t i = 0; i < all.size(); ++i) {
-    if (i % 131 != 0) h->free(all[i]);
-  }
   effort little;
   little.time_max = std::chrono::milliseconds(1);
-  int calls = 0;
-  std::chrono::nanoseconds longest{0};
-  for (stop_reason why = stop_reason::effort_spent; why == stop_reason::effort_spent; ++calls) {
-    ASSERT_LT(calls, 2000);
-    const std::chrono::nanoseconds begin = processor_time();
-    why = h->compact(little).why;
-    longest = std::max(longest, processor_time() - begin);
+  std::chrono::nanoseconds longest = allowed;
+  for (int attempt = 0; attempt < 4 && longest >= allowed; ++attempt) {
+    make(2 * bytes, options, mib);
+    const kind quick = h->add_kind({"quick", 8,
+                                    [](void*, void* from, void* to, std::size_t n) noexcept {
+                                      std::memcpy(to, from, n < 64 ? n : 64);
+                                      return verdict::moved;
+                                    },
+                                    nullptr});
+    std::vector<void*> all;
+    for (std::size_t i = 0; i < bytes / 8000; ++i) all.push_back(h->allocate(quick, 8000));
+    for (std::size_t i = 0; i < all.size(); ++i) {
+      if (i % 131 != 0) h->free(all[i]);
+    }
+    longest = std::chrono::nanoseconds{0};
+    int calls = 0;
+    for (stop_reason why = stop_reason::effort_spent; why == stop_reason::effort_spent; ++calls) {
+      ASSERT_LT(calls, 2000);
+      const std::chrono::nanoseconds begin = processor_time();
+      why = h->compact(little).why;
+      longest = std::max(longest, processor_time() - begin);
+    }
+    EXPECT_GT(calls, 2);
+    EXPECT_LE(h->stats().held_bytes, h->stats().live_bytes + 2 * mib);
+    h->verify();
   }
-  EXPECT_GT(calls, 2);
-  EXPECT_LT(longest, std::chrono::milliseconds(10));
-  EXPECT_LE(h->stats().held_bytes, h->stats().live_bytes + 2 * mib);
-  h->verify();
+  EXPECT_LT(longest, allowed) << "in each of four attempts";
 }
 
 TEST_F(effort_test, free_pin_unpin_and_changes_of_the_budget_look_at_no_block) {
