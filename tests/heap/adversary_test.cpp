@@ -7,7 +7,6 @@
 // which takes some 10 s of processor time; all do, at all sizes, if SCOOT_TEST_LONG is set.
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <functional>
 #include <memory>
 #include <string>
@@ -194,9 +193,8 @@ struct arena {
 };
 
 std::vector<arena> arenas(std::size_t largest) {
-  const bool all_sizes = std::getenv("SCOOT_TEST_LONG") != nullptr;
   bool a_gib = largest == 256 * mib;
-  if (all_sizes) largest = 1024 * mib;
+  if (long_form()) largest = 1024 * mib;
   if (sizeof(void*) == 4) largest = std::min(largest, 64 * mib);  // the larger half of an address space
   if (address_sanitized || thread_sanitized || moves_everything()) largest = 16 * mib;
   a_gib = a_gib && largest == 256 * mib;

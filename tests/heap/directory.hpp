@@ -40,6 +40,9 @@ inline constexpr bool thread_sanitized = false;
 // cmake/targets.cmake.
 inline bool moves_everything() { return std::getenv("SCOOT_MOVE_EVERYTHING") != nullptr; }
 
+// Whether tests take their long forms (`./dev test --long`).
+inline bool long_form() { return std::getenv("SCOOT_TEST_LONG") != nullptr; }
+
 // Of this process; 0 where there is no /proc.
 inline std::size_t mappings() {
   std::ifstream maps("/proc/self/maps");

@@ -7,6 +7,9 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <random>
+#include <set>
+#include <vector>
 
 #include "directory.hpp"
 #include "heap_model.hpp"
@@ -182,6 +185,103 @@ TEST(os_failure, compaction_whose_memory_is_not_taken_back_can_be_repeated) {
     h->verify();
     EXPECT_EQ(pool->stats().idle_bytes, 0U) << n;
     EXPECT_LE(h->stats().held_bytes, h->stats().live_bytes * 5 / 4 + 8 * 64 * kib) << n;
+  }
+}
+
+// What a heap holds that was made, and has shrunk, before the OS fails.
+struct shrunk_heap {
+  shrunk_heap() : pool(page_pool::create({48 * mib, 64 * kib, 0})), h(heap::create(*pool, {1, 32 * kib})) {
+    k = blocks.add_kind(*h);
+  }
+  [[nodiscard]] std::size_t stretches() const {
+    std::set<std::uintptr_t> all;
+    for (const std::byte* block : blocks.at) {
+      if (block != nullptr) all.insert(reinterpret_cast<std::uintptr_t>(block) / (2 * mib));
+    }
+    return all.size();
+  }
+  // Frees all but a few of the blocks, of which some are pinned.
+  void thin_out(unsigned keep, unsigned pin) {
+    std::mt19937 random(3);
+    for (std::size_t i = 0; i < blocks.at.size(); ++i) {
+      if (random() % keep != 0) {
+        blocks.free(*h, i);
+      } else if (pin != 0 && random() % pin == 0 && h->pin(blocks.at[i])) {
+        pinned.push_back(blocks.at[i]);
+      }
+    }
+  }
+  void unpin() {
+    for (std::byte* block : pinned) h->unpin(block);
+    pinned.clear();
+  }
+
+  directory blocks;
+  std::unique_ptr<page_pool> pool;
+  std::unique_ptr<heap> h;
+  kind k;
+  std::vector<std::byte*> pinned;
+};
+
+// Compacts one such heap after another, with a later call failing each time, until none fails. In ordinary runs some
+// calls are left out.
+template <class Make, class Compact, class Check>
+void fail_each_call(const Make& make, const Compact& compact, const Check& check) {
+  std::uint64_t calls = 1;
+  std::uint64_t n = 0;
+  while (n < calls) {
+    n += long_form() ? 1 : address_sanitized || moves_everything() ? 23 : 5;
+    shrunk_heap of;
+    make(of);
+    calls = os::calls_made();
+    {
+      const injection failing(n);
+      compact(of);
+    }
+    calls = os::calls_made() - calls;
+    of.h->verify();
+    ASSERT_TRUE(of.blocks.all_intact()) << "with call " << n << " of " << calls << " failing";
+    of.h->compact();
+    of.h->verify();
+    ASSERT_TRUE(of.blocks.all_intact()) << "with call " << n << " of " << calls << " failing";
+    EXPECT_EQ(of.pool->stats().idle_bytes, 0U);
+    check(of);
+    ASSERT_FALSE(::testing::Test::HasFailure()) << "with call " << n << " of " << calls << " failing";
+  }
+  EXPECT_GT(n, 20U) << "the compactions call the OS too seldom to test anything";
+}
+
+// Shelves' pages, the large space's and runs.
+TEST(os_failure, what_a_heap_that_shrank_holds_is_gathered_in_few_stretches_all_the_same) {
+  fail_each_call(
+      [](shrunk_heap& of) {
+        std::size_t size = 40;
+        for (int i = 0; of.h->stats().held_bytes < 16 * mib; ++i, size = 40 + size * 7 % 9001) {
+          const std::size_t large = i % 20 == 19 ? 20000 : i % 20 == 9 ? 70000 : 0;
+          ASSERT_GE(of.blocks.allocate(*of.h, of.k, large != 0 ? large : size), 0);
+        }
+        of.thin_out(24, 0);
+        ASSERT_GT(of.stretches(), 7U);
+      },
+      [](shrunk_heap& of) { of.h->compact(); }, [](shrunk_heap& of) { EXPECT_LE(of.stretches(), 5U); });
+}
+
+// Of which each holds little, and lacks the OS pages between.
+TEST(os_failure, pages_that_pins_left_are_joined_all_the_same) {
+  for (const std::size_t size : {200U, 2100U, 20000U}) {
+    fail_each_call(
+        [size](shrunk_heap& of) {
+          for (std::size_t i = 0; i < 6 * mib / size; ++i) ASSERT_GE(of.blocks.allocate(*of.h, of.k, size), 0);
+          of.thin_out(static_cast<unsigned>(40 * kib / size), 1);
+          of.h->compact();
+          of.unpin();
+        },
+        [](shrunk_heap& of) { of.h->compact(); },
+        [](shrunk_heap& of) {
+          const heap_stats s = of.h->stats();
+          EXPECT_LE(s.held_bytes, s.live_bytes * 33 / 32 + 3 * 64 * kib);
+        });
+    ASSERT_FALSE(::testing::Test::HasFailure()) << size;
   }
 }
 
