@@ -69,10 +69,16 @@ class cache_impl final : public cache {
   template <class Operation>
   bool run_on_reserve(shard& s, Operation&& operation) noexcept {
     if (options_.evict) return false;
-    const std::lock_guard guard(budget_mutex_);
+    const std::lock_guard hold(budget_mutex_);
     const std::size_t all = target_.load(std::memory_order_relaxed);
     (void)pool_->set_budget(std::max(all, pool_->held_bytes()));
-    const bool done = run(s, operation);
+    // Once: room was made before, in vain.
+    bool done = false;
+    {
+      const std::lock_guard guard(s.lock());
+      done = operation() == progress::finished;
+      s.keep_nothing();
+    }
     (void)pool_->set_budget(for_stores(all));
     return done;
   }

@@ -116,6 +116,27 @@ class item {
   [[nodiscard]] std::uint32_t used_at() const noexcept { return load<std::uint32_t>(notes_at + 1); }
   void set_used_at(std::uint32_t second) noexcept { store(notes_at + 1, second); }
 
+  // Gets more fields, 0 as yet, in a block that has room for them: bytes_for() of all together.
+  void add_fields(item_fields more) noexcept {
+    const unsigned had = bytes_[0];
+    const std::size_t key_and_value = key_bytes() + value_bytes(), length = value_bytes();
+    const std::uint32_t flags_had = flags(), expires_at_had = expires_at();
+    const std::uint64_t cas_had = cas();
+    const unsigned notes_had = notes();
+    const std::uint32_t used_at_had = has_notes_field() ? used_at() : 0;
+    const std::uint8_t wheel_mark_had = has_expiry_field() ? wheel_mark() : std::uint8_t{0};
+    const item_fields f = fields();
+    const unsigned shape = (had & 0xe0u) | shape_of(length, {f.flags || more.flags, f.expiry || more.expiry,
+                                                             f.cas || more.cas, f.notes || more.notes});
+    std::memmove(bytes_ + header_bytes(shape), bytes_ + header_bytes(had), key_and_value);
+    bytes_[0] = static_cast<unsigned char>(shape);
+    set_value_bytes(length);
+    if (has_notes_field()) set_notes(notes_had), set_used_at(used_at_had);
+    if ((shape & has_flags) != 0) set_flags(flags_had);
+    if (has_expiry_field()) set_expires_at(expires_at_had), set_wheel_mark(wheel_mark_had);
+    if (has_cas_field()) set_cas(cas_had);
+  }
+
   [[nodiscard]] bool has_expiry_field() const noexcept { return (bytes_[0] & has_expiry) != 0; }
   [[nodiscard]] std::uint32_t expires_at() const noexcept {
     return has_expiry_field() ? load<std::uint32_t>(expiry_at()) : expires_never;

@@ -236,10 +236,6 @@ class shard {
   [[nodiscard]] progress find_or_recall(const hashed_key& k, slot& s) noexcept;
   bool remove_cold(const hashed_key& k) noexcept;
   void take_over(slot s, item it) noexcept;
-  void file(item it, name n) noexcept;
-  [[nodiscard]] progress add_fields(const hashed_key& k, item_fields add, slot& s) noexcept;
-  [[nodiscard]] bool room_for_expiry(const hashed_key& k, std::uint32_t at) noexcept;
-  void set_expiry(item it, name n, std::uint32_t at) noexcept;
   [[nodiscard]] bool overwrite(slot s, std::string_view value, const store_options& options) noexcept;
   [[nodiscard]] cache_status condition(slot s, const store_options& options) noexcept;
   progress put(const hashed_key& k, slot s, std::string_view value, const store_options& options, void* ready) noexcept;
@@ -247,7 +243,6 @@ class shard {
                   cache_status& status) noexcept;
   progress replace_number(const hashed_key& k, std::string_view digits, const arithmetic_options& options,
                           bool& gone) noexcept;
-  void copy_fields(item from, item to) noexcept;
   [[nodiscard]] std::uint64_t next_cas() noexcept { return options_.cas->fetch_add(1, std::memory_order_relaxed) + 1; }
   // There is no memory for what can be done without.
   [[nodiscard]] bool cramped() const noexcept { return in_need_ || (full_ && !options_.evict); }
@@ -268,6 +263,14 @@ class shard {
     return options.extras != nullptr && options.extras->new_cas != 0 ? options.extras->new_cas : next_cas();
   }
   void fill(item it, std::string_view key, std::size_t value_bytes, const store_options& options) noexcept;
+
+  // shard_fields.cpp
+  void copy_fields(item from, item to) noexcept;
+  [[nodiscard]] progress add_fields(const hashed_key& k, item_fields add, slot& s) noexcept;
+  [[nodiscard]] bool add_fields_in_place(item it, item_fields add) noexcept;
+  void file(item it, name n) noexcept;
+  [[nodiscard]] bool room_for_expiry(const hashed_key& k, std::uint32_t at) noexcept;
+  void set_expiry(item it, name n, std::uint32_t at) noexcept;
 
   // shard_meta.cpp
   progress get_meta(const hashed_key& k, const read_options& options, visitor visit, void* context,

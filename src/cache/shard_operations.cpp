@@ -162,64 +162,7 @@ bool shard::remove_cold(const hashed_key& k) noexcept {
   return f && (f.expires_at == expires_never || f.expires_at > options_.time->now());
 }
 
-// What an item takes over from the one that it replaces, as far as it has the fields.
-void shard::copy_fields(item from, item to) noexcept {
-  const item_fields fields = to.fields();
-  if (fields.flags) to.set_flags(from.flags());
-  if (fields.expiry) to.set_expires_at(from.expires_at());
-  if (fields.notes) {
-    to.set_notes(from.notes());
-    to.set_used_at(from.has_notes_field() ? from.used_at() : options_.time->now());
-  }
-}
-
-// Makes the item larger by the fields that are missing, under a new address. On `finished` s is the item, or empty if
-// it expired meanwhile.
-progress shard::add_fields(const hashed_key& k, item_fields add, slot& s) noexcept {
-  const item_fields had = s.get().fields();
-  const item_fields fields{had.flags, had.expiry || add.expiry, had.cas || add.cas, had.notes || add.notes};
-  const std::size_t value_bytes = s.get().value_bytes();
-  void* const block = allocate(item::bytes_for(k.key.size(), value_bytes, fields));
-  if (block == nullptr) return progress::more_room;
-  s = find_live(k);
-  if (!s) {
-    heap_->free(block);
-    return progress::finished;
-  }
-  const item old = s.get();
-  item it(block);
-  it.format(k.key, value_bytes, fields);
-  std::memcpy(it.value(), old.value(), value_bytes);
-  copy_fields(old, it);
-  if (fields.cas) it.set_cas(had.cas ? old.cas() : next_cas());
-  it.set_read(old.was_read());
-  take_over(s, it);
-  s = find(k);
-  return progress::finished;
-}
-
 // ---- storing ------------------------------------------------------------------------------------------------------
-
-// Files the item under its expiry in the wheel. lists_.can_push must be true of that list.
-void shard::file(item it, name n) noexcept { it.set_wheel_mark(lists_.push(wheel_.list_for(it.expires_at()), n)); }
-
-// Reserves room for the name that another expiry of the item may need. False if there is none, and it does.
-bool shard::room_for_expiry(const hashed_key& k, std::uint32_t at) noexcept {
-  if (lists_.reserve(2)) return true;
-  const slot s = find_live(k);
-  if (!s || at == expires_never) return true;
-  const std::uint32_t old = s.get().expires_at();
-  return old != expires_never && at >= old;
-}
-
-// Gives an item that has the field, and room is reserved for, another expiry. Its name in the wheel serves on if it
-// comes up no later than the new expiry.
-void shard::set_expiry(item it, name n, std::uint32_t at) noexcept {
-  if (!it.has_expiry_field()) return;  // at is expires_never, and so it is already
-  const std::uint32_t old = it.expires_at();
-  it.set_expires_at(at);
-  if (at != expires_never && (old == expires_never || at < old)) file(it, n);
-}
 
 // Puts `it` in the place of the item at s, of the same key: the same place in the queue and in the wheel.
 void shard::take_over(slot s, item it) noexcept {

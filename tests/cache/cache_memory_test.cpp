@@ -335,6 +335,50 @@ TEST(cache_memory, a_full_cache_without_eviction_answers_uniques_and_touches_of_
   testing::verify(*c);
 }
 
+// Whose value lengths leave room in their blocks or do not, with an expiry or without one.
+TEST(cache_memory, a_full_cache_without_eviction_changes_every_expiry_for_which_it_has_room) {
+  testing::fake_clock clock;
+  cache_options options = options_on(clock, 4 * mib, 2);
+  options.evict = false;
+  const auto c = cache::create(options);
+  const auto value_of_item = [](std::uint64_t i) { return testing::patterned(i, 60 + i % 8); };
+  const auto expires = [](std::uint64_t i) { return i % 16 >= 8; };
+  std::uint64_t stored = 0;
+  store_options expiring;
+  expiring.expires_at = clock.seconds + 1000;
+  while (c->store(key_of(stored), value_of_item(stored), expires(stored) ? expiring : store_options{}) ==
+         cache_status::ok) {
+    ++stored;
+  }
+  std::uint64_t others = 0, touched = 0;
+  for (std::uint64_t i = 0; i < stored; ++i) {
+    const bool earlier = i % 32 < 16;
+    const cache_status status = c->touch(key_of(i), clock.seconds + (earlier ? 100 : 2000));
+    if (expires(i)) {
+      ASSERT_EQ(status, cache_status::ok) << i;
+    } else {
+      ++others;
+      touched += status == cache_status::ok;
+      ASSERT_NE(status, cache_status::not_found);
+    }
+    ASSERT_EQ(value_of(*c, key_of(i)), value_of_item(i));
+  }
+  std::printf("of %llu items without an expiry %llu got one\n", static_cast<unsigned long long>(others),
+              static_cast<unsigned long long>(touched));
+  EXPECT_GT(touched, others / 4);
+  EXPECT_LE(c->stats().pool.held_bytes, 4 * mib);
+  testing::verify(*c);
+  clock.seconds += 101;
+  for (std::uint64_t i = 0; i < stored; ++i) {
+    if (!expires(i)) continue;
+    ASSERT_EQ(value_of(*c, key_of(i)), i % 32 < 16 ? "(not found)" : value_of_item(i)) << i;
+  }
+  clock.seconds += 2000;
+  for (int i = 0; i < 2000; ++i) (void)c->maintain();
+  EXPECT_EQ(c->stats().items, others - touched);
+  testing::verify(*c);
+}
+
 TEST(cache_memory, a_unique_without_memory_for_it_is_good_for_one_change) {
   testing::fake_clock clock;
   cache_options options = options_on(clock, 2 * mib);
@@ -390,7 +434,11 @@ TEST(cache_memory, what_is_there_is_answered_where_everything_is_pinned) {
   }
   ASSERT_GT(stored, 400u);
   pins.erase(pins.begin());  // which was evicted, so that there is room for one
-  ASSERT_EQ(c->store("k", std::string(3000, 'v')), cache_status::ok);
+  // Until it fills its block, so that it gets nothing more there.
+  std::size_t bytes = 2990;
+  do {
+    ASSERT_EQ(c->store("k", std::string(++bytes, 'v')), cache_status::ok);
+  } while (bytes < 3100 && c->touch("k", clock.seconds + 10) == cache_status::ok);
   EXPECT_EQ(c->touch("k", clock.seconds + 10), cache_status::no_memory);
   EXPECT_EQ(c->touch("none", clock.seconds + 10), cache_status::not_found);
   EXPECT_GE(testing::cas_of(*c, "k"), std::uint64_t{1} << 52);

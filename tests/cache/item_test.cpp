@@ -14,6 +14,47 @@
 namespace scoot::caching {
 namespace {
 
+TEST(item, keeps_everything_when_it_gets_more_fields) {
+  for (const std::size_t value_bytes : {0u, 1u, 255u, 256u, 65535u, 65536u}) {
+    for (unsigned bits = 0; bits < 256; ++bits) {
+      const item_fields had{(bits & 1) != 0, (bits & 2) != 0, (bits & 4) != 0, (bits & 8) != 0};
+      const item_fields more{(bits & 16) != 0, (bits & 32) != 0, (bits & 64) != 0, (bits & 128) != 0};
+      const item_fields all{had.flags || more.flags, had.expiry || more.expiry, had.cas || more.cas,
+                            had.notes || more.notes};
+      const std::size_t bytes = item::bytes_for(32, value_bytes, all);
+      std::vector<unsigned char> memory(bytes + 8, 0xee);
+      item it(memory.data());
+      const std::string key = testing::patterned(32, 32), value = testing::patterned(value_bytes + 7, value_bytes);
+      it.format(key, value_bytes, had);
+      std::memcpy(it.value(), value.data(), value.size());
+      if (had.flags) it.set_flags(0xdeadbeef);
+      if (had.expiry) it.set_expires_at(0xcafe0001), it.set_wheel_mark(0x5a);
+      if (had.cas) it.set_cas(0x123456789abcdef0);
+      if (had.notes) it.set_notes(item::note_won), it.set_used_at(0x87654321);
+      it.set_mark(0xa5);
+      it.set_uses(2);
+      it.add_fields(more);
+      ASSERT_EQ(it.bytes(), bytes);
+      ASSERT_TRUE(it.has_shape(value_bytes, all));
+      ASSERT_EQ(it.key(), key);
+      ASSERT_EQ(std::string_view(it.value(), it.value_bytes()), value);
+      ASSERT_EQ(it.flags(), had.flags ? 0xdeadbeef : 0);
+      ASSERT_EQ(it.cas(), had.cas ? 0x123456789abcdef0 : 0);
+      if (had.expiry) {
+        ASSERT_EQ(it.expires_at(), 0xcafe0001);
+        ASSERT_EQ(it.wheel_mark(), 0x5a);
+      }
+      ASSERT_EQ(it.notes(), had.notes ? item::note_won : 0u);
+      if (had.notes) {
+        ASSERT_EQ(it.used_at(), 0x87654321u);
+      }
+      ASSERT_EQ(it.mark(), 0xa5);
+      ASSERT_EQ(it.uses(), 2u);
+      for (std::size_t i = 0; i < 8; ++i) ASSERT_EQ(memory[bytes + i], 0xee);
+    }
+  }
+}
+
 TEST(item, gives_back_what_was_put_in_for_every_shape) {
   for (const std::size_t value_bytes : {0u, 1u, 255u, 256u, 65535u, 65536u, 16777215u, 16777216u}) {
     for (const std::size_t key_bytes : {1u, 32u, 250u}) {
