@@ -212,7 +212,7 @@ TEST(cache_threads, let_its_pages_be_looked_at_meanwhile) {
   });
   std::size_t wrong = 0, seen = 0;
   std::vector<page_content> use(1000);
-  while (stored < 50000) {
+  while (stored < 50000 || seen <= 1000) {
     std::uint64_t cursor = 0;
     do {
       cursor = c->visit_pages(cursor,
@@ -229,7 +229,6 @@ TEST(cache_threads, let_its_pages_be_looked_at_meanwhile) {
   stop = true;
   other.join();
   EXPECT_EQ(wrong, 0u);
-  EXPECT_GT(seen, 1000u);
 }
 
 }  // namespace
