@@ -525,6 +525,7 @@ bool heap_impl::compact_parts(work_left& work, bool thorough) noexcept {
     close_shelves();
     spent = !compact_shelves(work);
   }
+  spent = spent || (thorough && !join_tops(work));
   spent = spent || !compact_large(work, thorough);
   spent = !trim_idle(work) || spent;
   if (!spent && thorough) spent = !gather_pages(work);

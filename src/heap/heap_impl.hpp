@@ -284,6 +284,9 @@ class heap_impl final : public heap {
   [[nodiscard]] std::size_t beside_missing(const shelf& s) const noexcept;
   void forecast_shelf(const shelf& s, forecast& f) const noexcept;
   bool drain(shelf& s, work_left& work) noexcept;
+  [[nodiscard]] std::uint32_t blocks_to_join(const shelf& s) const noexcept;
+  [[nodiscard]] shelf* closest_room(const shelf& s, std::uint32_t blocks) const noexcept;
+  bool join_tops(work_left& work) noexcept;
   [[nodiscard]] shelf* note_rounding(shelf& s, std::size_t size) noexcept;
 
   // --- large_blocks.cpp

@@ -163,6 +163,11 @@ void* metadata_arena::allocate_denser(const void* memory, std::size_t bytes) noe
     const bool denser = slab->used > own->used || (slab->used == own->used && slab < own);
     if (slab != own && denser && (best == nullptr || slab->used > best->used)) best = slab;
   }
+  // The last slab of a size is hardly ever full: a slot of a larger size that nothing else takes serves too.
+  for (std::size_t c = own->slab_class + std::size_t{1}; best == nullptr && c < class_count; ++c) {
+    if (class_bytes(c) > 2 * bytes) break;
+    best = open_[c];
+  }
   return best == nullptr ? nullptr : take_slot(best);
 }
 

@@ -166,6 +166,25 @@ bool page_pool_impl::extend_usable(region& r, std::size_t pages) noexcept {
   return true;
 }
 
+// Gives what is known of the pages behind the last one in use back, when a heap has become small.
+void page_pool_impl::retract_usable(region& r) noexcept {
+  std::size_t used = r.usable_pages;
+  while (used != 0 && base::test_bit(r.free_bits, used - 1) && !base::test_bit(r.idle_bits, used - 1)) --used;
+  while (r.usable_pages != 0) {
+    const std::size_t begin = (r.usable_pages - 1) / usable_step_pages * usable_step_pages;
+    const std::size_t step_bytes = (r.usable_pages - begin) * sizeof(page_info);
+    if (begin < used || step_bytes % os::page_bytes() != 0) return;
+    const std::size_t shelf_bytes = shelf_bytes_of(r.usable_pages) - shelf_bytes_of(begin);
+    char* shelves = reinterpret_cast<char*>(r.shelves) + shelf_bytes_of(begin);
+    if (shelf_bytes != 0 && !os::give_back(shelves, shelf_bytes)) return;
+    if (!os::give_back(reinterpret_cast<char*>(r.infos + begin), step_bytes)) return;
+    base::show(r.base + (begin << page_shift_), (r.usable_pages - begin) << page_shift_);
+    budget_.uncharge(step_bytes + shelf_bytes);
+    info_charged_ -= step_bytes + shelf_bytes;
+    r.usable_pages = begin;
+  }
+}
+
 page_info* page_pool_impl::take_from(region& r, std::size_t index) noexcept {
   page_info* page = r.infos + index;
   base::clear_bit(r.free_bits, index);
@@ -387,7 +406,9 @@ void* page_pool_impl::metadata_allocate_denser(const void* memory, std::size_t b
 
 std::size_t page_pool_impl::metadata_trim() noexcept {
   const std::scoped_lock lock(mutex_);
-  return arena_.trim();
+  const std::size_t before = info_charged_;
+  for (std::size_t i = 0; i < region_count_; ++i) retract_usable(regions_[i]);
+  return before - info_charged_ + arena_.trim();
 }
 
 std::size_t page_pool_impl::metadata_free_slot_bytes() const noexcept {

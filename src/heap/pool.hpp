@@ -130,6 +130,7 @@ class page_pool_impl final : public page_pool {
   char* reserve_pages(std::size_t bytes, bool first) noexcept;
   page_info* take_from(region& r, std::size_t index) noexcept;
   bool extend_usable(region& r, std::size_t pages) noexcept;
+  void retract_usable(region& r) noexcept;
   void put_back(page_info* page) noexcept;
   std::size_t trim_locked(std::size_t bytes, std::size_t keep_bytes) noexcept;
   std::size_t trim_page(page_info* page, std::size_t bytes) noexcept;

@@ -4,8 +4,10 @@
 //
 // A shelf costs half an OS page above its top, and its bookkeeping. A size of which there are few blocks is cheaper
 // served by the next larger shelf, which costs rounding. So compact() closes a shelf when rounding its blocks up costs
-// less than half an OS page, and an allocation opens one again when rounding has come to cost more than a whole one:
-// how many shelves there are to a doubling follows from what is in the heap.
+// less than a quarter of an OS page, and an allocation opens one again when rounding has come to cost more than a whole
+// one: how many shelves there are to a doubling follows from what is in the heap. Then it joins tops: the blocks on a
+// shelf's last OS page go above the top of a somewhat larger shelf where there is room for all of them. That halves
+// what is above the tops, which is why so little rounding is worth a shelf.
 //
 //     size classes   .. 301-304  305-308  309-312  313-316  317-320 ..
 //     shelf                304      |        +--------+--------+-> 320     (312 and 316 are closed)
@@ -59,7 +61,7 @@ void heap_impl::route(const shelf& from, std::size_t last, shelf* to) noexcept {
 // Whether `larger`, the next shelf that stays open, could serve what this one serves, and costs less rounding than it
 // saves.
 bool heap_impl::is_cheaper(const shelf& s, const shelf& larger) const noexcept {
-  if (!s.movable || s.blocks() == 0 || s.blocks() * (larger.slot - s.slot) >= os_page_ / 2) return false;
+  if (!s.movable || s.blocks() == 0 || s.blocks() * (larger.slot - s.slot) >= os_page_ / 4) return false;
   const std::size_t smallest = slot_size_of(lowest_class(s), kind_infos_[s.kind].options.alignment, page_bytes_);
   if (larger.slot > smallest + smallest / rounding_part_max) return false;
   return std::none_of(s.pages, s.pages + s.page_count, [](const page_info* page) { return page->pins != 0; });
@@ -132,6 +134,58 @@ bool heap_impl::drain(shelf& s, work_left& work) noexcept {
   lower(s, ~std::size_t{0}, work, into);
   trim_top(*into);
   return s.blocks() == 0 || s.stuck || work.allows(into->slot);
+}
+
+// The blocks on the last OS page of a shelf that could all move: without them it is given back. 0: there are none such.
+std::uint32_t heap_impl::blocks_to_join(const shelf& s) const noexcept {
+  const page_info* top = s.top();
+  if (!s.movable || s.closed || s.stuck || s.joined || s.slot > os_page_ || s.withdrawn != 0 || top == nullptr || top->pins != 0)
+    return 0;
+  const auto used = static_cast<std::size_t>(s.bump - top->base);
+  if (used == top->start()) return 0;
+  const std::size_t kept = std::max(base::round_down(used - 1, os_page_), top->start());
+  return static_cast<std::uint32_t>((used - kept + s.slot - 1) / s.slot);
+}
+
+// Of the somewhat larger shelves the one whose top leaves least room above `blocks` blocks more. Null: none has it.
+shelf* heap_impl::closest_room(const shelf& s, std::uint32_t blocks) const noexcept {
+  const kind_entry& entry = *kinds_[s.kind];
+  shelf* best = nullptr;
+  std::size_t least = ~std::size_t{0};
+  for (std::size_t c = s.size_class + std::size_t{1}; c < size_class_count; ++c) {
+    if (size_of_class(c) > s.slot + s.slot / rounding_part_max) break;
+    shelf* larger = entry.of_class(c);
+    if (larger == nullptr || larger->size_class != c || larger == &s) continue;
+    const auto above = static_cast<std::size_t>(larger->limit - larger->bump);
+    const std::size_t room = above + static_cast<std::size_t>(larger->holes) * larger->slot;
+    const std::size_t needed = std::size_t{blocks} * larger->slot;
+    if (room < needed || room - needed >= least) continue;
+    least = room - needed;
+    best = larger;
+  }
+  return best;
+}
+
+// A shelf's last OS page is half full on average. Where what is on it fits above the top of a somewhat larger shelf, in
+// memory that is resident anyway, the OS page is worth more than the rounding. False: the work is spent.
+bool heap_impl::join_tops(work_left& work) noexcept {
+  for (std::uint32_t k = 0; k < kind_count_; ++k) {
+    for (std::size_t c = 1; kinds_[k] != nullptr && c < size_class_count; ++c) {
+      shelf* s = kinds_[k]->of_class(c);
+      if (s == nullptr || s->size_class != c) continue;
+      const std::uint32_t blocks = blocks_to_join(*s);
+      shelf* larger = blocks != 0 && s->holes + s->parked == 0 ? closest_room(*s, blocks) : nullptr;
+      if (larger == nullptr) continue;
+      if (!work.allows(std::size_t{blocks} * larger->slot)) return false;
+      settle(*larger);
+      asking_once_ = true;  // a refusal ends it
+      larger->joined = true;
+      lower(*s, std::size_t{blocks} * s->slot, work, larger);
+      asking_once_ = false;
+      trim_top(*s);
+    }
+  }
+  return true;
 }
 
 // Called with a sample of what a shelf that serves closed ones is asked for. Returns the shelf that is to serve it: if

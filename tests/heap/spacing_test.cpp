@@ -4,6 +4,7 @@
 // give a size a shelf of its own again, and neither loses a block nor costs more than it saves.
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <random>
 
 #include "directory.hpp"
@@ -46,9 +47,45 @@ TEST_F(spacing_test, compact_leaves_shelves_of_many_blocks_alone) {
     for (std::size_t i = 0; i < 2000; ++i) ASSERT_GE(blocks.allocate(*h, k, size), 0);
   }
   const heap_stats before = h->stats();
-  h->compact();
+  const compaction done = h->compact();
   EXPECT_EQ(h->stats().shelves, before.shelves);
-  EXPECT_LE(h->stats().blocks_moved, before.blocks_moved + 8) << "holes that moving everything may have left";
+  EXPECT_LE(done.bytes_moved, 2 * done.bytes_given_back + 4096) << "but for what lay on their last OS pages";
+  EXPECT_LE(done.bytes_moved, before.shelves * std::size_t{4096} / 2);
+}
+
+TEST_F(spacing_test, compact_joins_what_lies_on_the_last_os_pages_of_similar_sizes) {
+  make(64 * mib);
+  for (std::size_t size = 256; size <= 512; size += 8) {
+    for (std::size_t i = 0; i < 2000 + size % 13; ++i) ASSERT_GE(blocks.allocate(*h, k, size), 0);
+  }
+  const heap_stats before = h->stats();
+  h->compact();
+  EXPECT_LE(h->stats().held_bytes + 6 * std::size_t{4096}, before.held_bytes);
+  EXPECT_LT(h->stats().slack_bytes, before.slack_bytes * 3 / 4);
+  expect_whole();
+  EXPECT_EQ(h->compact().why, stop_reason::nothing_to_gain) << "there must be an end to it";
+}
+
+TEST_F(spacing_test, no_block_grows_by_more_than_an_eighth_however_often_tops_are_joined) {
+  if (moves_everything()) GTEST_SKIP() << "then some spill to larger shelves besides";
+  make(64 * mib);
+  for (std::size_t round = 0; round < 12; ++round) {
+    for (std::size_t size = 256; size <= 512; size += 8) {
+      for (std::size_t i = 0; i < 100 + (size * round) % 7; ++i) ASSERT_GE(blocks.allocate(*h, k, size), 0);
+    }
+    h->compact();
+  }
+  std::size_t rounded_up = 0;
+  for (const std::byte* block : blocks.at) {
+    std::uint32_t header[2];
+    std::memcpy(header, block, sizeof header);
+    const std::size_t usable = h->usable_size(block);
+    EXPECT_LE(usable, header[1] + header[1] / 8 + 8) << header[1];
+    rounded_up += usable > header[1] + std::size_t{8} ? 1 : 0;
+  }
+  EXPECT_GT(rounded_up, 0U) << "or nothing was tested";
+  EXPECT_LT(rounded_up, blocks.at.size() / 10);
+  expect_whole();
 }
 
 TEST_F(spacing_test, each_step_of_a_bounded_compaction_keeps_all_and_they_come_to_the_same) {
