@@ -139,7 +139,8 @@ bool heap_impl::drain(shelf& s, work_left& work) noexcept {
 // The blocks on the last OS page of a shelf that could all move: without them it is given back. 0: there are none such.
 std::uint32_t heap_impl::blocks_to_join(const shelf& s) const noexcept {
   const page_info* top = s.top();
-  if (!s.movable || s.closed || s.stuck || s.joined || s.slot > os_page_ || s.withdrawn != 0 || top == nullptr || top->pins != 0)
+  if (!s.movable || s.closed || s.stuck || s.stays_apart || s.slot > os_page_ || s.withdrawn != 0 || top == nullptr ||
+      top->pins != 0)
     return 0;
   const auto used = static_cast<std::size_t>(s.bump - top->base);
   if (used == top->start()) return 0;
@@ -178,11 +179,13 @@ bool heap_impl::join_tops(work_left& work) noexcept {
       if (larger == nullptr) continue;
       if (!work.allows(std::size_t{blocks} * larger->slot)) return false;
       settle(*larger);
+      const std::uint64_t kept = blocks_kept_;
       asking_once_ = true;  // a refusal ends it
-      larger->joined = true;
+      larger->stays_apart = true;
       lower(*s, std::size_t{blocks} * s->slot, work, larger);
       asking_once_ = false;
       trim_top(*s);
+      s->stays_apart |= blocks_kept_ != kept;
     }
   }
   return true;

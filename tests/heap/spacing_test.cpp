@@ -178,5 +178,24 @@ TEST_F(spacing_test, an_emptied_heap_forgets_its_sizes) {
   expect_whole();
 }
 
+TEST_F(spacing_test, a_heap_that_became_small_forgets_its_pages_and_may_grow_again) {
+  make(64 * mib);
+  for (int round = 0; round < 3; ++round) {
+    ASSERT_GE(blocks.allocate(*h, k, 100), 0);
+    h->compact();
+    const std::size_t small = pool->stats().metadata_bytes;
+    while (h->stats().held_bytes < 48 * mib) ASSERT_GE(blocks.allocate(*h, k, 100), 0);
+    const std::size_t pages = h->stats().pages;
+    expect_whole();
+    while (blocks.at.size() > 1) {
+      blocks.free(*h, blocks.at.size() - 1);
+      blocks.at.pop_back();
+    }
+    h->compact();
+    EXPECT_LE(pool->stats().metadata_bytes, small + pages * 64 / 2) << "64 bytes a page was known";
+    expect_whole();
+  }
+}
+
 }  // namespace
 }  // namespace scoot::testing
