@@ -151,12 +151,6 @@ class session {
   [[nodiscard]] cache_status begin_value(const session_context& with, std::string_view key, std::size_t value_bytes,
                                          const store_options& options, std::string_view kept) noexcept;
   void refuse_value(const session_context& with, cache_status status) noexcept;
-  step resume_retrieval(const session_context& with, std::string_view& input) noexcept;
-  step run_retrieval(const session_context& with, std::string_view keys, std::string_view& input,
-                     std::size_t line_bytes) noexcept;
-  [[nodiscard]] bool retrieve(const session_context& with, std::span<const std::string_view> keys, bool whole) noexcept;
-  bool has_to_wait(const session_context& with, std::string_view key) const noexcept;
-  std::size_t answerable_now(const session_context& with, std::span<const std::string_view> keys) const noexcept;
   step receive_value(const session_context& with, std::string_view& input) noexcept;
   step finish_value(const session_context& with, std::string_view& input) noexcept;
   step swallow(std::string_view& input) noexcept;
@@ -165,6 +159,15 @@ class session {
   static void flush(const session_context& with, std::uint32_t at) noexcept;
   step shut_down(const session_context& with, std::string_view how) noexcept;
   static void set_verbosity(const session_context& with, std::uint64_t level) noexcept;
+
+  // session_retrieval.cpp
+  step resume_retrieval(const session_context& with, std::string_view& input) noexcept;
+  step run_retrieval(const session_context& with, std::string_view keys, std::string_view& input,
+                     std::size_t line_bytes) noexcept;
+  [[nodiscard]] bool retrieve(const session_context& with, std::span<const std::string_view> keys, bool whole) noexcept;
+  bool has_to_wait(const session_context& with, std::string_view key) const noexcept;
+  std::size_t answerable_now(const session_context& with, std::span<const std::string_view> keys) const noexcept;
+
   // session_meta.cpp
   step run_meta(const session_context& with, std::string_view line, std::string_view& input,
                 std::size_t line_bytes) noexcept;
