@@ -24,8 +24,11 @@ constexpr std::size_t slack_batch_bytes = std::size_t{64} << 10;
 constexpr std::size_t little_waste_bytes = std::size_t{1} << 20;
 constexpr std::size_t waste_bytes_min = std::size_t{64} << 10;
 constexpr std::size_t period_bytes_min = std::size_t{4} << 20;
-constexpr double regrowth_bearable = 1.0 / (4 << 20);  // bytes grown again an allocation, per byte held
+constexpr std::uint64_t regrowth_bearable_part = 4 << 20;  // of what is held, grown again an allocation
+constexpr std::uint64_t bearable_allocations_max = 1 << 16;
 constexpr std::size_t tolerated_bytes_min = std::size_t{256} << 10;
+constexpr std::size_t small_heap_bytes = std::size_t{32} << 20;
+constexpr std::size_t tiny_heap_bytes = std::size_t{16} << 20;
 constexpr std::size_t tolerated_bytes_max = std::size_t{2} << 20;
 constexpr std::uint32_t large_pages_sampled = 64;  // looked at, in turn, where nothing presses
 constexpr unsigned blocks_a_clock_check = 16;
@@ -84,7 +87,8 @@ std::size_t heap_impl::waste_allowed(std::size_t growth) const noexcept {
   const auto target = static_cast<std::size_t>(static_cast<double>(held_ + growth) * waste_target_);
   // In a small heap little memory buys much time: there, a shelf without a hole sends its next block through the
   // kernel.
-  const std::size_t little = waste_is_ours_ ? std::min(held_ / 8, little_waste_bytes) : 0;
+  const std::size_t smaller_by = tiny_heap_bytes - std::min(held_, tiny_heap_bytes);
+  const std::size_t little = waste_is_ours_ ? std::min(held_ / 6, little_waste_bytes + smaller_by / 16) : 0;
   return std::max({target, tops + std::max(target / 2, waste_bytes_min), little, tolerated_bytes_});
 }
 
@@ -113,11 +117,13 @@ void heap_impl::note_growth(shelf& s, std::size_t bytes) noexcept {
 void heap_impl::end_period() noexcept {
   const auto per_allocation =
       static_cast<double>(regrown_bytes_) / static_cast<double>(allocations_ - period_allocations_);
-  const double bearable = static_cast<double>(held_) * regrowth_bearable;
+  const double bearable = static_cast<double>(held_) / regrowth_bearable_part;
   if (per_allocation > bearable) {
     tolerated_bytes_ = std::clamp(2 * tolerated_bytes_, tolerated_bytes_min, tolerated_bytes_max);
   } else if (per_allocation < bearable / 8) {
-    tolerated_bytes_ = tolerated_bytes_ > tolerated_bytes_min ? tolerated_bytes_ / 2 : 0;
+    // In a small heap slowly: with half of it gone, all that it spares would be back at once.
+    const std::size_t part = held_ < small_heap_bytes ? 16 : 2;
+    tolerated_bytes_ = tolerated_bytes_ > tolerated_bytes_min ? tolerated_bytes_ - tolerated_bytes_ / part : 0;
   }
   regrown_bytes_ = 0;
   period_began_ = allocated_bytes_;
@@ -128,21 +134,20 @@ void heap_impl::end_period() noexcept {
 // Notes growth while there is too much waste: up to twice as much is to be given back elsewhere, so that the waste
 // comes down to what is allowed. In proportion to the excess, for close to the target giving back is mostly vain: the
 // shelf that comes down rises again.
-void heap_impl::owe(std::size_t growth) noexcept {
-  const std::size_t allowed = waste_allowed(growth);
-  const std::size_t excess = waste_bytes() + growth - std::min(waste_bytes() + growth, allowed);
-  const double part = std::min(1.0, 4 * static_cast<double>(excess) / static_cast<double>(allowed));
+void heap_impl::owe(std::size_t growth, std::size_t allowed) noexcept {
+  const std::size_t wasted = waste_bytes() + growth;
+  if (wasted <= allowed) return;
+  const double part = std::min(1.0, 4 * static_cast<double>(wasted - allowed) / static_cast<double>(allowed));
   const auto more = static_cast<std::size_t>(2 * part * static_cast<double>(growth));
   owed_bytes_ = std::min(owed_bytes_ + more, std::max(owed_bytes_max, more));
 }
 
 // The same for a block that went into a hole of another shelf. The heap did not grow, so there is no hurry: no more is
 // owed than the allocations since the last one can bear.
-void heap_impl::owe_spilled(std::size_t bytes) noexcept {
-  const double bearable =
-      static_cast<double>(allocations_ - spill_allocations_) * static_cast<double>(held_) * regrowth_bearable;
+void heap_impl::owe_spilled(std::size_t bytes, std::size_t allowed) noexcept {
+  const std::uint64_t since = std::min(allocations_ - spill_allocations_, bearable_allocations_max);
   spill_allocations_ = allocations_;
-  owe(std::min(bytes, static_cast<std::size_t>(bearable)));
+  owe(std::min(bytes, static_cast<std::size_t>(since * held_ / regrowth_bearable_part)), allowed);
 }
 
 // Gives back what is owed. Returns how much that was.

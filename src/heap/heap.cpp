@@ -18,6 +18,8 @@ constexpr std::size_t spill_pages = 4;
 constexpr std::size_t spill_part_min = 4;  // 1/4 larger
 constexpr std::size_t spill_part_max = 32;
 constexpr unsigned settled_at_once = 2;
+constexpr unsigned spills_at_once = 7;
+constexpr std::size_t short_part = 8;
 constexpr std::size_t owed_long = std::size_t{16} << 10;
 constexpr std::size_t rest_part = 4;
 constexpr std::size_t idle_step_bytes = std::size_t{64} << 10;
@@ -284,21 +286,41 @@ void* heap_impl::allocate_slow(kind_entry& entry, std::uint8_t kind_index, std::
 // A slot of a somewhat larger shelf that has one to spare; null if there is none. How much larger: 1/32, and more where
 // shelves are so short that a top goes up and down by a good part of its shelf. Then what rounding costs is less than
 // what another OS page for each shelf would, for either is about four of them a shelf.
-void* heap_impl::spill(const shelf& s) noexcept {
+void* heap_impl::spill(shelf& s) noexcept {
   const kind_entry& entry = *kinds_[s.kind];
   const std::size_t swing = spill_pages * std::max<std::size_t>(os_page_, s.slot) * shelves_.size();
   const std::size_t part = std::clamp<std::size_t>(live_bytes() / (swing + 1), spill_part_min, spill_part_max);
   const std::size_t largest = std::min<std::size_t>(s.slot + s.slot / part, slot_max_);
-  for (std::size_t size_class = size_class_of(s.slot) + 1; size_class < size_class_count; ++size_class) {
-    if (size_of_class(size_class) > largest) break;
+  const shelf* last = &s;
+  const std::size_t last_class = size_class_of(largest);
+  for (std::size_t size_class = s.size_class + std::size_t{1}; size_class <= last_class; ++size_class) {
     shelf* other = entry.of_class(size_class);
-    if (other != nullptr && other->slot <= largest && (other->parked != 0 || other->refill())) return pop_slot(*other);
+    if (other == last || other == nullptr || other->slot > largest) continue;
+    if (other->parked != 0 || (other->holes != 0 && other->refill())) {
+      s.spill_class = other->size_class & 0x3ff;
+      s.spills_left = part < short_part ? spills_at_once : 0;
+      return pop_slot(*other);
+    }
+    last = other;
   }
   return nullptr;
 }
 
+// Where all sizes have few holes a shelf often spills several times in turn: then it need not be asked each time
+// whether it has to, and where to. Null: it does.
+inline void* heap_impl::spill_again(shelf& s) noexcept {
+  if (s.holes != 0 || static_cast<std::size_t>(s.limit - s.bump) >= s.slot) return nullptr;
+  shelf* other = kinds_[s.kind]->of_class(s.spill_class);
+  if (other == nullptr || other->size_class != s.spill_class || other->parked == 0) return nullptr;
+  --s.spills_left;
+  return pop_slot(*other);
+}
+
 // The magazine is empty.
 void* heap_impl::allocate_small(shelf& s, std::size_t size) noexcept {
+  if (s.spills_left != 0) {
+    if (void* block = spill_again(s)) return block;
+  }
   work_left work{move_bytes_max_ + size, 0};
   work.block_cost = move_cost;
   return allocate_small(s.serves_closed ? *note_rounding(s, size) : s, work);
@@ -319,7 +341,7 @@ void* heap_impl::allocate_small(shelf& s, work_left& work) noexcept {
     pay_rest(work);
   bool target_kept = false;
   for (int attempt = 0; attempt < charge_attempts_max;) {
-    if (s.parked != 0 || s.refill()) return pop_slot(s);
+    if (s.parked != 0 || (s.holes != 0 && s.refill())) return pop_slot(s);
     if (static_cast<std::size_t>(s.limit - s.bump) >= s.slot) {
       void* block = s.bump;
       s.bump += s.slot;
@@ -332,14 +354,15 @@ void* heap_impl::allocate_small(shelf& s, work_left& work) noexcept {
       target_kept = true;
       settle_some();
       const std::size_t growth = std::max<std::size_t>(os_page_, s.slot);
-      if (over_target(growth)) {
+      const std::size_t allowed = waste_allowed(growth);
+      if (waste_bytes() + growth > allowed) {
         if (void* block = take_guest(s)) return block;
         keep_target(work);
         if (void* block = spill(s)) {
-          owe_spilled(s.slot);
+          owe_spilled(s.slot, allowed);
           return block;
         }
-        owe(growth);
+        owe(growth, allowed);
         continue;
       }
     }

@@ -180,7 +180,8 @@ class heap_impl final : public heap {
   void* allocate_small(shelf& s, work_left& work) noexcept;
   [[gnu::noinline]] void pay_rest(work_left& work) noexcept;
   void* pop_slot(shelf& s) noexcept;
-  void* spill(const shelf& s) noexcept;
+  void* spill(shelf& s) noexcept;
+  void* spill_again(shelf& s) noexcept;
   bool grow(shelf& s) noexcept;
   bool add_shelf_page(shelf& s) noexcept;
   void return_parked(shelf& s, std::uint32_t keep) noexcept;
@@ -222,8 +223,8 @@ class heap_impl final : public heap {
   [[nodiscard]] bool over_target(std::size_t growth) const noexcept {
     return waste_bytes() + growth > waste_allowed(growth);
   }
-  void owe(std::size_t growth) noexcept;
-  void owe_spilled(std::size_t bytes) noexcept;
+  void owe(std::size_t growth, std::size_t allowed) noexcept;
+  void owe_spilled(std::size_t bytes, std::size_t allowed) noexcept;
   std::size_t keep_target(work_left& work) noexcept;
   void note_lowered(shelf& s, std::size_t bytes) noexcept;
   void note_growth(shelf& s, std::size_t bytes) noexcept;

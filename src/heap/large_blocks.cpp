@@ -39,7 +39,7 @@ void* heap_impl::allocate_large(std::uint8_t kind_index, std::size_t size, std::
       if (large_over_target(size)) {
         const pause_timer timer(*this);
         if (clear_window({size, alignment, size, 1}, work, at)) return take_large(at, size, kind_index);
-        owe(size);
+        owe(size, waste_allowed(size));
         owed_for_large_ = std::min(owed_for_large_ + owed_bytes_, owed_max);
         owed_bytes_ = 0;
         continue;

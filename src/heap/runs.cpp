@@ -77,7 +77,7 @@ void* heap_impl::allocate_run(std::uint8_t kind_index, std::size_t size) noexcep
   const std::size_t usable = base::round_up(size, 16);
   work_left work{move_bytes_max_ + size, 0};
   if (over_target(size)) {
-    owe(size);
+    owe(size, waste_allowed(size));
     keep_target(work);
   }
   const pause_timer timer(*this);

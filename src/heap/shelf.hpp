@@ -41,10 +41,12 @@ struct alignas(64) shelf {
   bool movable = false;
   bool closed = false;  // another shelf serves its sizes now; see spacing.cpp
   std::uint8_t os_page_shift = 0;
-  std::uint16_t size_class = 0;  // of `slot`
-  std::uint32_t position = 0;    // among the heap's shelves
-  char* bump = nullptr;          // next fresh slot of the top page
-  char* limit = nullptr;         // end of what is resident of the top page
+  std::uint16_t size_class = 0;        // of `slot`
+  std::uint16_t spill_class : 10 = 0;  // of the shelf that served its last block instead
+  std::uint16_t spills_left : 6 = 0;   // that may go there at once
+  std::uint32_t position = 0;          // among the heap's shelves
+  char* bump = nullptr;                // next fresh slot of the top page
+  char* limit = nullptr;               // end of what is resident of the top page
   page_info** pages = nullptr;
   std::uint64_t* hole_pages = nullptr;  // a bit a page, set where it has holes
   std::uint32_t page_count = 0;
