@@ -8,8 +8,13 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+
 namespace scoot {
 namespace {
+
+// More in the long form (`./dev test --long`).
+std::uint64_t seeds() { return std::getenv("SCOOT_TEST_LONG") != nullptr ? 80 : 4; }
 
 void run(std::uint64_t seed, const testing::cache_model_options& options) {
   testing::cache_model<testing::seeded> model(testing::seeded(seed), options);
@@ -21,7 +26,7 @@ void run(std::uint64_t seed, const testing::cache_model_options& options) {
 }
 
 TEST(cache_model, agrees_with_the_oracle_while_everything_moves) {
-  for (std::uint64_t seed = 1; seed <= 4; ++seed) {
+  for (std::uint64_t seed = 1; seed <= seeds(); ++seed) {
     testing::cache_model_options options;
     options.shards = seed % 2 == 0 ? 4 : 1;
     run(seed, options);
@@ -29,7 +34,7 @@ TEST(cache_model, agrees_with_the_oracle_while_everything_moves) {
 }
 
 TEST(cache_model, never_gives_back_anything_else_under_eviction) {
-  for (std::uint64_t seed = 11; seed <= 14; ++seed) {
+  for (std::uint64_t seed = 101; seed < 101 + seeds(); ++seed) {
     testing::cache_model_options options;
     options.budget_bytes = std::size_t{2} << 20;
     options.shards = seed % 2 == 0 ? 2 : 1;

@@ -4,7 +4,8 @@
 // which checks everything after each; moves are forced all the time by a tiny waste target and by compact and
 // move_everything between the others. properties_test.cpp adds sequences that shrink.
 //
-// SCOOT_TEST_SEEDS=n runs n seeds of each profile instead of three; SCOOT_TEST_SEED=n only seed n.
+// SCOOT_TEST_SEEDS=n runs n seeds of each profile instead of three, or thirty in the long form; SCOOT_TEST_SEED=n only
+// seed n.
 #include <gtest/gtest.h>
 
 #include <array>
@@ -119,7 +120,9 @@ std::vector<profile> profiles() {
 
 std::vector<std::uint64_t> seeds() {
   if (const char* one = std::getenv("SCOOT_TEST_SEED")) return {std::strtoull(one, nullptr, 10)};
-  std::size_t count = thread_sanitized ? 1 : 3;  // one thread is not what that sanitizer is for, and it is slow
+  std::size_t count = long_form()        ? 30
+                      : thread_sanitized ? 1
+                                         : 3;  // one thread is not what that sanitizer is for, and it is slow
   if (const char* wanted = std::getenv("SCOOT_TEST_SEEDS")) count = std::strtoull(wanted, nullptr, 10);
   std::vector<std::uint64_t> all(count);
   std::iota(all.begin(), all.end(), 1);

@@ -2,8 +2,9 @@
 //
 // Goal: several workers under load share nothing that they may not, and never answer a wrong value. Method: real
 // workers over one cache with its own maintenance thread, clients in threads that store and read values that name their
-// key, and one that changes the budget, flushes and asks for statistics meanwhile; a second for each way of waiting. It
-// is meant for the thread sanitizer, and runs in every preset.
+// key, and one that changes the budget, flushes and asks for statistics meanwhile; a second for each way of waiting, or
+// twenty in the long form (`./dev test --long`). It is meant for the thread sanitizer, and runs in every preset; the
+// whole server under load is tests/clients/test_soak.py.
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/socket.h>
@@ -29,7 +30,7 @@ namespace {
 
 constexpr unsigned workers_count = 3;
 constexpr unsigned clients_count = 5;
-constexpr auto how_long = std::chrono::seconds(1);
+const auto how_long = std::chrono::seconds(std::getenv("SCOOT_TEST_LONG") != nullptr ? 20 : 1);
 
 // A client that blocks.
 class caller {
