@@ -55,6 +55,35 @@ class HostileTest(harness.ServerTest):
                         break
         self.check_service(server)
 
+    def test_flood_of_bad_bytes(self):
+        # From several processes on many connections, as fast as they can; those who mean well are served meanwhile.
+        server = self.server("-m", "64", "-t", "2")
+        self.check_service(server)
+        before = server.rss_bytes()
+        deadline = time.monotonic() + harness.patience(1.5)
+        heads = (b"", b"\x80", b"\x80\x01\x00\x05\x08\0\0\0\xff\xff\xff\xff", b"set a 0 0 -1\r\n", b"ms a S9999999999 c\r\n", b"mg ", b"get ")
+
+        def flood():
+            chance = random.Random(os.getpid())
+            while time.monotonic() < deadline:
+                with contextlib.ExitStack() as all_of_them:
+                    clients = [all_of_them.enter_context(server.connect()) for _ in range(20)]
+                    for client in clients * 10:
+                        push(client, chance.choice(heads) + chance.randbytes(chance.choice((3, 200, 9000))) + chance.choice((b"", b"\r\n")))
+
+        children = [child(flood) for _ in range(3)]
+        served = 0
+        while time.monotonic() < deadline:
+            self.check_service(server)
+            served += 1
+        self.assertEqual([reap(pid) for pid in children], [0] * 3)
+        self.assertGreater(served, 10)
+        with server.connect() as client:
+            harness.poll(lambda: int(client.stats()["curr_connections"]) < 10, 10, "the end of the connections")
+        if not harness.is_sanitized():
+            self.assertLess(server.rss_peak_bytes() - before, 16 << 20)
+        self.check_calm(server)
+
     def test_broken_commands(self):
         # Real commands with bytes changed, dropped, doubled and cut.
         server = self.server()
@@ -274,7 +303,7 @@ class HostileTest(harness.ServerTest):
             harness.poll(lambda: int(client.stats()["curr_connections"]) < 20, 10, "the end of the connections")
         print(f"{wanted} connections")
 
-    def test_ten_thousand_idle_connections(self):
+    def test_ten_thousand_connections(self):
         # At most 1 KiB each of the server's own memory, and they slow nobody down.
         wanted = 10_000
         spare = harness.raise_open_files_limit()
@@ -284,8 +313,7 @@ class HostileTest(harness.ServerTest):
         self.check_service(server)
         before = server.rss_bytes()
         with contextlib.ExitStack() as stack:
-            for _ in range(wanted):
-                stack.enter_context(server.connect())
+            clients = [stack.enter_context(server.connect()) for _ in range(wanted)]
             harness.poll(lambda: server.open_files() > wanted, 20, "the acceptance of all")
             self.check_service(server)
             each = (server.rss_bytes() - before) / wanted
@@ -293,6 +321,14 @@ class HostileTest(harness.ServerTest):
             if not harness.is_sanitized():
                 self.assertLessEqual(each, 1024)
             self.check_calm(server)
+            # Then all of them speak at once, and all are answered.
+            for number, client in enumerate(clients):
+                client.send(b"set key%d 0 0 4\r\nabcd\r\nget key%d\r\n" % (number, number))
+            for number, client in enumerate(clients):
+                self.assertEqual(client.line(), b"STORED")
+                self.assertEqual(client.values(), {b"key%d" % number: (0, b"abcd")})
+            if not harness.is_sanitized():
+                self.assertLessEqual(server.rss_bytes() - before, wanted * 1024 + (4 << 20))
         harness.poll(lambda: server.open_files() < 200, 20, "the end of the connections")
         self.check_service(server)
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
 // Goal: the listener opens what it is told to, says why it cannot, keeps to the limit of connections, survives a lack
-// of descriptors and leaves no file behind. Method: real sockets on free ports and in a folder of the test's own.
+// of descriptors and whatever else accept says, and leaves no file behind. Method: real sockets on free ports and in a
+// folder of the test's own; an accept4() that fails so often as it is told, and then is the system's.
 #include "server/listener.hpp"
 
 #include <arpa/inet.h>
@@ -10,9 +11,12 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <atomic>
+#include <cerrno>
 #include <cstdlib>
 #include <fstream>
 #include <string>
@@ -20,6 +24,25 @@
 #include <vector>
 
 #include "support.hpp"
+
+namespace {
+
+std::atomic<int> accepts_to_fail{0};
+std::atomic<int> accept_error{0};
+std::atomic<int> accepts_asked{0};
+
+}  // namespace
+
+// In place of the C library's.
+extern "C" int accept4(int socket, sockaddr* address, socklen_t* bytes, int flags) {
+  ++accepts_asked;
+  if (accepts_to_fail > 0) {
+    --accepts_to_fail;
+    errno = accept_error;
+    return -1;
+  }
+  return static_cast<int>(syscall(SYS_accept4, socket, address, bytes, flags));
+}
 
 namespace scoot::server {
 namespace {
@@ -193,6 +216,48 @@ TEST_F(listener_test, pauses_and_does_not_spin_when_accepting_fails_for_another_
   doors.retry(loop_, world_.state);
   loop_.wait(1000);
   EXPECT_NE(loop_.next(), nullptr);  // tried again
+}
+
+TEST_F(listener_test, connections_that_were_lost_before_they_were_taken_keep_no_others_waiting) {
+  world_.options.unix_socket = path_;
+  listener doors;
+  ASSERT_EQ(doors.open(world_.options), "");
+  ASSERT_TRUE(doors.watch(loop_));
+  for (const int error : {EINTR, ECONNABORTED, EPROTO, ENETDOWN, EHOSTUNREACH}) {
+    connect_unix();
+    accept_error = error;
+    accepts_to_fail = 5;
+    EXPECT_EQ(accept_waiting(doors), 1u) << error;
+    EXPECT_EQ(accepts_to_fail, 0);
+    EXPECT_FALSE(doors.paused()) << error;
+  }
+  EXPECT_EQ(world_.state.accept_pauses.load(), 0u);
+}
+
+TEST_F(listener_test, waits_a_while_and_takes_them_all_after_whatever_else_accept_says) {
+  world_.options.unix_socket = path_;
+  listener doors;
+  ASSERT_EQ(doors.open(world_.options), "");
+  ASSERT_TRUE(doors.watch(loop_));
+  unsigned pauses = 0;
+  for (const int error : {EMFILE, ENFILE, ENOBUFS, ENOMEM, EPERM, EPROTO}) {
+    connect_unix();
+    connect_unix();
+    accept_error = error;
+    accepts_to_fail = 1000;
+    accepts_asked = 0;
+    EXPECT_EQ(accept_waiting(doors), 0u);
+    EXPECT_LE(accepts_asked, 20) << error;
+    EXPECT_TRUE(doors.paused()) << error;
+    EXPECT_EQ(world_.state.accept_pauses.load(), ++pauses);
+    loop_.wait(0);
+    EXPECT_EQ(loop_.next(), nullptr);
+    accepts_to_fail = 0;
+    std::this_thread::sleep_for(std::chrono::milliseconds(listener::retry_ms + 5));
+    doors.retry(loop_, world_.state);
+    EXPECT_FALSE(doors.paused()) << error;
+    EXPECT_EQ(accept_waiting(doors), 2u) << error;
+  }
 }
 
 }  // namespace
