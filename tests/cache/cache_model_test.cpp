@@ -14,7 +14,7 @@ namespace scoot {
 namespace {
 
 // More in the long form (`./dev test --long`).
-std::uint64_t seeds() { return std::getenv("SCOOT_TEST_LONG") != nullptr ? 80 : 4; }
+std::uint64_t seeds() { return std::getenv("SCOOT_TEST_LONG") != nullptr ? 30 : 4; }
 
 void run(std::uint64_t seed, const testing::cache_model_options& options) {
   testing::cache_model<testing::seeded> model(testing::seeded(seed), options);
