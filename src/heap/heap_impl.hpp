@@ -298,6 +298,7 @@ class heap_impl final : public heap {
   void* take_large(const large_space::place& at, std::size_t size, std::uint8_t kind_index) noexcept;
   bool make_resident(const large_space::place& at, std::size_t size) noexcept;
   bool add_large_page(std::size_t size) noexcept;
+  [[nodiscard]] std::size_t idle_kept() const noexcept;
   void free_large(page_info* page, void* block) noexcept;
   void release_large_page(large_page* in) noexcept;
   [[nodiscard]] std::uint64_t freed_clock() const noexcept;

@@ -139,6 +139,11 @@ bool heap_impl::add_large_page(std::size_t size) noexcept {
   return true;
 }
 
+// What large blocks that were freed leave in the pool, if that is more than it keeps anyway.
+std::size_t heap_impl::idle_kept() const noexcept {
+  return waste_is_ours_ ? std::min(held_ / 16, little_idle_bytes) : 0;
+}
+
 void heap_impl::free_large(page_info* page, void* block) noexcept {
   large_page* in = page->large;
   const std::uint32_t index = large_space::index_of(in, block);
@@ -148,7 +153,7 @@ void heap_impl::free_large(page_info* page, void* block) noexcept {
   if (in->count == 0) {
     release_large_page(in);
     // It is wanted again soon where few blocks come and go, and a page through the kernel costs more than a block.
-    if (!waste_is_ours_ || pool_.idle_bytes() > std::min(held_ / 16, little_idle_bytes)) trim_idle_excess();
+    if (pool_.idle_bytes() > idle_kept()) trim_idle_excess();
   }
 }
 

@@ -223,8 +223,33 @@ page_info* page_pool_impl::take(bool resident_first) noexcept {
   return extend_usable(r, 1) ? take_from(r, 0) : nullptr;
 }
 
-page_info* page_pool_impl::take_run(std::size_t run) noexcept {
+// Of the idle pages the one with least to give back or to make resident if so much of it is wanted; null if that is no
+// less than all of it.
+page_info* page_pool_impl::take_idle_for(std::size_t bytes) noexcept {
+  region* in = nullptr;
+  std::size_t best = 0;
+  std::size_t best_off = bytes;
+  for (std::size_t i = 0; i < region_count_.load(std::memory_order_relaxed); ++i) {
+    region& r = regions_[i];
+    for (std::size_t at = next_set(r.idle_bits, 0, r.usable_pages); at < r.usable_pages;
+         at = next_set(r.idle_bits, at + 1, r.usable_pages)) {
+      const page_info& page = r.infos[at];
+      const std::size_t there = page.resident_begin == 0 ? page.resident_end : 0;
+      const std::size_t off = there > bytes ? there - bytes : bytes - there;
+      if (off >= best_off) continue;
+      in = &r;
+      best = at;
+      best_off = off;
+    }
+  }
+  return in == nullptr ? nullptr : take_from(*in, best);
+}
+
+page_info* page_pool_impl::take_run(std::size_t run, std::size_t bytes) noexcept {
   const std::scoped_lock lock(mutex_);
+  if (run == 1 && idle_bytes() != 0) {
+    if (page_info* page = take_idle_for(bytes)) return page;
+  }
   for (bool added = false;; added = true) {
     const std::size_t count = region_count_.load(std::memory_order_relaxed);
     for (std::size_t i = 0; i < count; ++i) {
@@ -330,11 +355,11 @@ void page_pool_impl::set_shelf(const page_info* page, shelf* s) noexcept {
   r.shelves[page - r.infos] = s;
 }
 
-std::size_t page_pool_impl::give_run(page_info* first, std::size_t count) noexcept {
+std::size_t page_pool_impl::give_run(page_info* first, std::size_t count, std::size_t keep_bytes) noexcept {
   const std::scoped_lock lock(mutex_);
   for (std::size_t i = 0; i < count; ++i) put_back(first + i);
   // A run is as large as the work of giving it back: at once, unlike single pages.
-  return trim_locked(static_cast<std::size_t>(-1), idle_bytes_max_);
+  return trim_locked(static_cast<std::size_t>(-1), std::max<std::size_t>(keep_bytes, idle_bytes_max_));
 }
 
 std::size_t page_pool_impl::trim_page(page_info* page, std::size_t bytes) noexcept {

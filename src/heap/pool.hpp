@@ -62,9 +62,10 @@ class page_pool_impl final : public page_pool {
   void give(page_info* page) noexcept;
   void set_shelf(const page_info* page, shelf* s) noexcept;
 
-  // A run of `count` pages side by side; the first one's info. Null: no address space.
-  [[nodiscard]] page_info* take_run(std::size_t count) noexcept;
-  std::size_t give_run(page_info* first, std::size_t count) noexcept;  // returns bytes given back to the OS at once
+  // A run of `count` pages side by side for `bytes`; the first one's info. Null: no address space.
+  [[nodiscard]] page_info* take_run(std::size_t count, std::size_t bytes) noexcept;
+  // Gives what is idle then beyond keep_bytes back to the OS at once. Returns the bytes.
+  std::size_t give_run(page_info* first, std::size_t count, std::size_t keep_bytes) noexcept;
 
   // For a heap that empties a window of pages, with an entry of `costs` for each page: note_free sets those of free
   // pages to 0. claim takes the pages of 0 cost from `begin` on; false, and nothing taken, if one is not free any more.
@@ -129,6 +130,7 @@ class page_pool_impl final : public page_pool {
 
   char* reserve_pages(std::size_t bytes, bool first) noexcept;
   page_info* take_from(region& r, std::size_t index) noexcept;
+  page_info* take_idle_for(std::size_t bytes) noexcept;
   bool extend_usable(region& r, std::size_t pages) noexcept;
   void retract_usable(region& r) noexcept;
   void put_back(page_info* page) noexcept;

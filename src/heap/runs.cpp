@@ -43,7 +43,7 @@ std::size_t pages_of(std::size_t bytes, std::size_t page_bytes) noexcept {
 page_info* heap_impl::take_run_of(std::size_t size, work_left* work, const page_window* outer) noexcept {
   if (!runs_.make_room()) return nullptr;
   const std::size_t count = pages_of(size, page_bytes_);
-  page_info* first = pool_.take_run(count);
+  page_info* first = pool_.take_run(count, size);
   if (first == nullptr && work != nullptr) first = clear_pages(count, *work, outer);
   if (first == nullptr) return nullptr;
   bool room = true;
@@ -60,7 +60,7 @@ page_info* heap_impl::take_run_of(std::size_t size, work_left* work, const page_
   }
   if (!room) {
     for (std::size_t i = 0; i < count; ++i) held_ -= first[i].resident_bytes();
-    trimmed_bytes_ += pool_.give_run(first, count);
+    trimmed_bytes_ += pool_.give_run(first, count, 0);
     return nullptr;
   }
   for (std::size_t i = 0; i < count; ++i) {
@@ -100,7 +100,7 @@ void heap_impl::free_run(page_info* first) noexcept {
   count_free(first->run_bytes);
   if (page_info* moved = runs_.remove(first->position)) moved->position = first->position;
   for (std::size_t i = 0; i < count; ++i) held_ -= first[i].resident_bytes();
-  trimmed_bytes_ += pool_.give_run(first, count);
+  trimmed_bytes_ += pool_.give_run(first, count, idle_kept());
 }
 
 // --- Emptying pages -------------------------------------------------------------------------------------------------

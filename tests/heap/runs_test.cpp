@@ -74,6 +74,20 @@ class runs_test : public heap_fixture {
   std::mt19937_64 random{7};
 };
 
+TEST_F(runs_test, the_memory_of_runs_that_were_freed_serves_the_next) {
+  constexpr std::size_t size = 48 * kib;
+  for (std::size_t i = 0; i < 20 * mib / size; ++i) ASSERT_GE(blocks.allocate(*h, k, size), 0);
+  for (std::size_t i = 0; i < 10; ++i) blocks.free(*h, i);
+  EXPECT_EQ(pool->stats().idle_bytes, 10 * size);
+  const std::size_t held = pool->stats().held_bytes;
+  for (std::size_t i = 0; i < 10; ++i) ASSERT_GE(blocks.allocate(*h, k, size), 0);
+  EXPECT_EQ(pool->stats().idle_bytes, 0U);
+  EXPECT_EQ(pool->stats().held_bytes, held);
+  for (std::size_t i = 10; i < blocks.at.size(); ++i) blocks.free(*h, i);
+  EXPECT_LE(pool->stats().idle_bytes, mib) << "no more than is worth keeping";
+  EXPECT_TRUE(blocks.all_intact());
+}
+
 TEST_F(runs_test, half_the_budget_in_one_block_from_a_heap_half_full_of_small_ones) {
   fill_with({300, 1000, 2500});
   free_down_to(budget / 2 - 2 * mib);
