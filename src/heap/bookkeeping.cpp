@@ -37,9 +37,12 @@ shelf* heap_impl::new_shelf(std::uint8_t kind_index, std::size_t slot) noexcept 
 shelf* heap_impl::shelf_for(kind_entry& entry, std::uint8_t kind_index, std::size_t size) noexcept {
   const std::size_t size_class = size_class_of(size);
   if (entry.of_class(size_class) != nullptr) return entry.of_class(size_class);
-  const std::size_t slot = slot_size_of(size_class, kind_infos_[kind_index].options.alignment, page_bytes_);
+  const std::size_t alignment = kind_infos_[kind_index].options.alignment;
+  const std::size_t slot = slot_size_of(size_class, alignment, page_bytes_);
   shelf*& proper = entry.of_class(size_class_of(slot));
   if (proper == nullptr) proper = new_shelf(kind_index, slot);
+  if (proper != nullptr && slot_size_of(size_class, alignment, page_bytes_, spacing::fine) != slot)
+    proper->serves_others = true;
   entry.of_class(size_class) = proper;
   return proper;
 }

@@ -30,6 +30,8 @@ constexpr std::size_t tolerated_bytes_min = std::size_t{256} << 10;
 constexpr std::size_t small_heap_bytes = std::size_t{32} << 20;
 constexpr std::size_t tiny_heap_bytes = std::size_t{16} << 20;
 constexpr std::size_t tolerated_bytes_max = std::size_t{2} << 20;
+constexpr std::size_t tolerant_heap_bytes = std::size_t{32} << 20;  // above it less is tolerated
+constexpr std::uint32_t shelves_sampled = 32;
 constexpr std::uint32_t large_pages_sampled = 64;  // looked at, in turn, where nothing presses
 constexpr unsigned blocks_a_clock_check = 16;
 constexpr std::size_t trim_step_bytes = std::size_t{1} << 20;
@@ -119,7 +121,8 @@ void heap_impl::end_period() noexcept {
       static_cast<double>(regrown_bytes_) / static_cast<double>(allocations_ - period_allocations_);
   const double bearable = static_cast<double>(held_) / regrowth_bearable_part;
   if (per_allocation > bearable) {
-    tolerated_bytes_ = std::clamp(2 * tolerated_bytes_, tolerated_bytes_min, tolerated_bytes_max);
+    const std::size_t most = std::min(tolerated_bytes_max, tolerated_bytes_max * tolerant_heap_bytes / held_);
+    tolerated_bytes_ = std::min(std::max(2 * tolerated_bytes_, tolerated_bytes_min), most);
   } else if (per_allocation < bearable / 8) {
     // In a small heap slowly: with half of it gone, all that it spares would be back at once.
     const std::size_t part = held_ < small_heap_bytes ? 16 : 2;
@@ -186,10 +189,15 @@ void heap_impl::unstick(shelf& s) noexcept {
   s.stuck_unpins = unpins_;
 }
 
-// The shelf, or the page of the large space, with most to gain. False if there is none worth the work.
+// The shelf with most to gain, or the page of the large space. Where nothing presses, of some shelves in turn, as long
+// as one of them is worth it: to look at all of them would cost more than moving what a shelf can give. False if there
+// is none worth the work.
 bool heap_impl::choose_victim(bool urgent, std::size_t block_bytes_max) noexcept {
   std::size_t best = os_page_ - 1;
-  for (shelf* s : shelves_) {
+  for (std::uint32_t i = 0; i < shelves_.size(); ++i) {
+    if (!urgent && i >= shelves_sampled && victim_ != nullptr) break;
+    if (++victim_cursor_ >= shelves_.size()) victim_cursor_ = 0;
+    shelf* s = shelves_[victim_cursor_];
     if (s->stuck && !may_withdraw(*s) && !worth_retrying(*s)) continue;
     // Memory above a top may be wanted by that very shelf next, and costs a fault then: a hole counts for more.
     const std::size_t slack = s->slack_bytes(os_page_);

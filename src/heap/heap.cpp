@@ -323,7 +323,7 @@ void* heap_impl::allocate_small(shelf& s, std::size_t size) noexcept {
   }
   work_left work{move_bytes_max_ + size, 0};
   work.block_cost = move_cost;
-  return allocate_small(s.serves_closed ? *note_rounding(s, size) : s, work);
+  return allocate_small(s.serves_others ? *note_rounding(s, size) : s, work);
 }
 
 // What one allocation could not pay for its growth, since tiny blocks cost much more to move than their bytes: the next

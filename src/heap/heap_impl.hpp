@@ -446,6 +446,7 @@ class heap_impl final : public heap {
   pin_table pins_;
   shelf* victim_ = nullptr;            // being lowered
   std::size_t victim_until_ = 0;       // ... until its hole bytes are no more than this
+  std::uint32_t victim_cursor_ = 0;    // the shelf that was looked at last
   large_page* evacuating_ = nullptr;   // being cleared
   std::uint32_t emptiest_cursor_ = 0;  // next large page to be looked at as one to be cleared
   std::uint32_t window_cursor_ = 0;    // next large page to be looked at for a window

@@ -63,7 +63,7 @@ struct alignas(64) shelf {
   std::uint64_t counted_blocks = 0;
   std::uint64_t lowered = 0;         // bytes its top came down by to keep the target, and did not rise by since
   std::uint64_t lowered_period = 0;  // the heap's period in which it last did
-  bool serves_closed = false;        // sizes of closed shelves, perhaps
+  bool serves_others = false;        // sizes that might have a shelf of their own
   bool stays_apart = false;          // its top is not joined to another: it has smaller blocks, or movers refused
   std::int32_t rounding = 0;         // of its latest blocks, on average; see spacing.cpp
   std::int32_t rounding_samples = 0;

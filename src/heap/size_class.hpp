@@ -14,7 +14,7 @@
 //     pages of 256 KiB on      8          8         16        1/64     small blocks are many: kinds aligned to 4 or
 //     less
 //                              4          8          8        1/64     have these
-//     smaller pages            8          8         16        1/32
+//     smaller pages            8          8         16        1/32    finer where a size is frequent: spacing.cpp
 #pragma once
 
 #include <algorithm>
@@ -47,11 +47,14 @@ inline constexpr std::size_t size_class_count = 513;
   return floor + ((size_class - 385) % 64 + 1) * (floor / 64);
 }
 
-// The slot size for the blocks of a class: itself the largest size of a class.
-[[nodiscard]] constexpr std::size_t slot_size_of(std::size_t size_class, std::size_t alignment,
-                                                 std::size_t page_bytes) noexcept {
+enum class spacing : bool { coarse, fine };
+
+// The slot size for the blocks of a class: itself the largest size of a class. As fine as pages of that size suggest,
+// or as fine as any are.
+[[nodiscard]] constexpr std::size_t slot_size_of(std::size_t size_class, std::size_t alignment, std::size_t page_bytes,
+                                                 spacing asked = spacing::coarse) noexcept {
   const std::size_t size = size_of_class(size_class);
-  const bool large_heap = page_bytes >= fine_page_bytes_min;
+  const bool large_heap = page_bytes >= fine_page_bytes_min || asked == spacing::fine;
   const bool fine = large_heap && alignment <= 4;
   std::size_t step = size <= (fine ? fine_size_max : small_size_max) ? 8 : 16;
   if (fine) step /= 2;
