@@ -27,10 +27,9 @@ constexpr std::size_t period_bytes_min = std::size_t{4} << 20;
 constexpr std::uint64_t regrowth_bearable_part = 4 << 20;  // of what is held, grown again an allocation
 constexpr std::uint64_t bearable_allocations_max = 1 << 16;
 constexpr std::size_t tolerated_bytes_min = std::size_t{256} << 10;
-constexpr std::size_t small_heap_bytes = std::size_t{32} << 20;
+constexpr std::size_t small_heap_bytes = std::size_t{32} << 20;  // above it less is tolerated
 constexpr std::size_t tiny_heap_bytes = std::size_t{16} << 20;
 constexpr std::size_t tolerated_bytes_max = std::size_t{2} << 20;
-constexpr std::size_t tolerant_heap_bytes = std::size_t{32} << 20;  // above it less is tolerated
 constexpr std::uint32_t shelves_sampled = 32;
 constexpr std::uint32_t large_pages_sampled = 64;  // looked at, in turn, where nothing presses
 constexpr unsigned blocks_a_clock_check = 16;
@@ -121,7 +120,7 @@ void heap_impl::end_period() noexcept {
       static_cast<double>(regrown_bytes_) / static_cast<double>(allocations_ - period_allocations_);
   const double bearable = static_cast<double>(held_) / regrowth_bearable_part;
   if (per_allocation > bearable) {
-    const std::size_t most = std::min(tolerated_bytes_max, tolerated_bytes_max * tolerant_heap_bytes / held_);
+    const std::size_t most = std::min(tolerated_bytes_max, tolerated_bytes_max * small_heap_bytes / held_);
     tolerated_bytes_ = std::min(std::max(2 * tolerated_bytes_, tolerated_bytes_min), most);
   } else if (per_allocation < bearable / 8) {
     // In a small heap slowly: with half of it gone, all that it spares would be back at once.

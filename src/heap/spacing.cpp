@@ -4,7 +4,7 @@
 //
 // A shelf costs half an OS page above its top, and its bookkeeping. A size of which there are few blocks is cheaper
 // served by the next larger shelf, which costs rounding. So compact() closes a shelf when rounding its blocks up costs
-// less than a quarter of an OS page, and an allocation opens one again when rounding has come to cost more than a whole
+// less than a fifth of an OS page, and an allocation opens one again when rounding has come to cost more than a whole
 // one: how many shelves there are to a doubling follows from what is in the heap. Then it joins tops: the blocks on a
 // shelf's last OS page go above the top of a somewhat larger shelf where there is room for all of them. That halves
 // what is above the tops, which is why so little rounding is worth a shelf.
@@ -65,7 +65,7 @@ void heap_impl::route(const shelf& from, std::size_t last, shelf* to) noexcept {
 // Whether `larger`, the next shelf that stays open, could serve what this one serves, and costs less rounding than it
 // saves.
 bool heap_impl::is_cheaper(const shelf& s, const shelf& larger) const noexcept {
-  if (!s.movable || s.blocks() == 0 || s.blocks() * (larger.slot - s.slot) >= os_page_ / 4) return false;
+  if (!s.movable || s.blocks() == 0 || s.blocks() * (larger.slot - s.slot) >= os_page_ / 5) return false;
   const std::size_t smallest = slot_size_of(lowest_class(s), kind_infos_[s.kind].options.alignment, page_bytes_);
   if (larger.slot > smallest + smallest / rounding_part_max) return false;
   return std::none_of(s.pages, s.pages + s.page_count, [](const page_info* page) { return page->pins != 0; });
