@@ -120,9 +120,9 @@ connection::keeps connection::kept() noexcept {
   return now;
 }
 
-std::size_t connection::untaken_bytes() const noexcept {
+std::uint32_t connection::untaken_bytes() const noexcept {
   int bytes = 0;
-  return ioctl(descriptor_, TIOCOUTQ, &bytes) == 0 && bytes > 0 ? static_cast<std::size_t>(bytes) : 0;
+  return ioctl(descriptor_, TIOCOUTQ, &bytes) == 0 && bytes > 0 ? static_cast<std::uint32_t>(bytes) : 0;
 }
 
 void connection::park() noexcept {

@@ -134,7 +134,7 @@ class connection {
   // Lets go of all it keeps. The connection is to be closed, which is also what it says from then on.
   void give_up() noexcept;
   // Answers that were sent and not taken by the client's side yet, in bytes: the kernel has them.
-  [[nodiscard]] std::size_t untaken_bytes() const noexcept;
+  [[nodiscard]] std::uint32_t untaken_bytes() const noexcept;
   [[nodiscard]] bool gave_up() const noexcept { return broken_; }
 
   // Nothing more will be received: it ends once all that came is answered.
@@ -148,10 +148,10 @@ class connection {
   std::uint32_t index = 0;
   interest watched_for = interest::none;   // what the event loop was asked for
   std::atomic<std::uint32_t> active_s{0};  // when something last happened
-  std::uint64_t progressed_ms = 0;         // when it last finished something, while it keeps anything
-  std::uint64_t moved_ms = 0;              // when bytes of it last came or went
-  std::uint64_t took_ms = 0;               // when it was last seen to take answers that were kept for it
-  std::size_t untaken = 0;                 // untaken_bytes() then
+  std::uint32_t progressed_ms = 0;         // when it last finished something, while it keeps anything
+  std::uint32_t moved_ms = 0;              // when bytes of it last came or went
+  std::uint32_t took_ms = 0;               // when it was last seen to take answers that were kept for it
+  std::uint32_t untaken = 0;               // untaken_bytes() then
   std::size_t counted_bytes = 0;           // of it in client_memory
   std::size_t counted_pinned = 0;
 

@@ -17,9 +17,10 @@
 namespace scoot::server {
 namespace {
 
-std::uint64_t steady_ms() noexcept {
+// Of which differences count: it goes round in 49 days.
+std::uint32_t steady_ms() noexcept {
   const auto now = std::chrono::steady_clock::now().time_since_epoch();
-  return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(now).count());
+  return static_cast<std::uint32_t>(std::chrono::duration_cast<std::chrono::milliseconds>(now).count());
 }
 
 }  // namespace
@@ -334,7 +335,7 @@ void worker::see_to_memory() noexcept {
 
 void worker::count(connection& c) noexcept {
   const connection::keeps now = c.kept();
-  const std::uint64_t now_ms = steady_ms();
+  const std::uint32_t now_ms = steady_ms();
   const bool kept = c.counted_bytes + c.counted_pinned > 0;
   const bool first = !kept || (now.pinned_bytes > 0 && c.counted_pinned == 0);
   if (first || now.progressed) c.progressed_ms = now_ms;
@@ -380,10 +381,10 @@ void worker::make_room() noexcept {
 
 // Whether a client takes the answers that are kept for it. Its socket says that it may be written to again only when
 // much of what it holds is gone, so the kernel is asked.
-bool worker::reads(connection& c, std::uint64_t now_ms) noexcept {
+bool worker::reads(connection& c, std::uint32_t now_ms) noexcept {
   if (now_ms - c.took_ms < client_memory::reading_ms) return true;
   if (c.untaken == 0) return false;  // no answers are kept
-  const std::size_t untaken = c.untaken_bytes();
+  const std::uint32_t untaken = c.untaken_bytes();
   if (untaken >= c.untaken) return false;
   c.untaken = untaken;
   c.took_ms = now_ms;
@@ -392,7 +393,7 @@ bool worker::reads(connection& c, std::uint64_t now_ms) noexcept {
 
 // Of those that read only if there are no others.
 void worker::let_go_of_heaviest() noexcept {
-  const std::uint64_t now_ms = steady_ms();
+  const std::uint32_t now_ms = steady_ms();
   connection* heaviest = nullptr;
   std::uint64_t most = 0;
   for (const std::unique_ptr<connection>& c : connections_) {
@@ -427,7 +428,7 @@ void worker::let_go_of_heaviest() noexcept {
 // While others wait for pins, here or at another worker.
 void worker::pass_pins_on() noexcept {
   if (!state_.clients.short_of_pins()) return;
-  const std::uint64_t now_ms = steady_ms();
+  const std::uint32_t now_ms = steady_ms();
   const std::uint64_t patience_ms = state_.clients.patience_ms();
   for (const std::unique_ptr<connection>& c : connections_) {
     if (c->counted_pinned == 0 || c->waits_for() != connection::state::writing) continue;

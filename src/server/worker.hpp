@@ -86,7 +86,7 @@ class worker {
   void see_to_memory() noexcept;
   void make_room() noexcept;
   void let_go_of_heaviest() noexcept;
-  [[nodiscard]] static bool reads(connection& c, std::uint64_t now_ms) noexcept;
+  [[nodiscard]] static bool reads(connection& c, std::uint32_t now_ms) noexcept;
   void pass_pins_on() noexcept;
   void waits_no_more(connection& c) noexcept;
   void retry_waiting() noexcept;
