@@ -25,10 +25,10 @@ constexpr std::size_t table_sweep_pages = 16;
 constexpr unsigned asks_between_refusals = 64;  // for address space that the OS has refused
 constexpr std::size_t trim_step_bytes = std::size_t{64} << 10;
 
-// 64 KiB up to a budget of 64 MiB, and twice as much for every four times the budget. A shelf's last page is not full:
+// 64 KiB up to a budget of 48 MiB, and twice as much for every four times the budget. A shelf's last page is not full:
 // with small pages it shares an OS page table with more others, with large ones full pages waste less at their ends.
 std::size_t default_page_bytes(std::size_t budget_bytes) noexcept {
-  const unsigned exponent = base::log2_floor(std::max(budget_bytes, std::size_t{1} << 24));
+  const unsigned exponent = base::log2_floor(std::max(budget_bytes / 3 * 4, std::size_t{1} << 24));
   return std::min(page_bytes_min << (exponent - 24) / 2, page_bytes_largest);
 }
 
