@@ -83,28 +83,24 @@ void large_space::note_room(large_page* in) noexcept {
   relist(in, by_fresh, fresh_room(in));
 }
 
-// Calls visit(index, begin, end) for each stretch between blocks, the last one up to the end of the page.
+// Calls visit(index, begin, end) for each stretch between blocks, the last one up to page_end.
 template <class Visit>
-void large_space::visit_holes(const large_page* in, Visit visit) const noexcept {
+void large_space::visit_holes(const large_page* in, std::uint32_t page_end, Visit visit) const noexcept {
   const large_block* b = in->blocks();
   std::uint32_t begin = 0;
   for (std::uint32_t i = 0; i < in->count; ++i) {
     if (b[i].begin != begin) visit(i, begin, std::uint32_t{b[i].begin});
     begin = b[i].end();
   }
-  if (begin != page_granules_) visit(in->count, begin, page_granules_);
+  if (begin < page_end) visit(in->count, begin, page_end);
 }
 
 // The same for each stretch of them that is all resident.
 template <class Visit>
 void large_space::visit_resident(const large_page* in, Visit visit) const noexcept {
   const std::uint32_t resident = resident_granules(in);
-  visit_holes(in, [&](std::uint32_t index, std::uint32_t begin, std::uint32_t end) {
-    end = std::min(end, resident);
-    if (in->page->missing == 0) {
-      if (begin < end) visit(index, begin, end);
-      return;
-    }
+  if (in->page->missing == 0) return visit_holes(in, resident, visit);  // blocks are
+  visit_holes(in, resident, [&](std::uint32_t index, std::uint32_t begin, std::uint32_t end) {
     for (std::uint32_t at = begin; at < end;) {
       const std::uint32_t first = at;
       const auto os_page_end = [&] { return std::min(end, (os_page_of(at) + 1) << os_shift_); };
@@ -124,7 +120,7 @@ void large_space::visit_fresh(const large_page* in, Visit visit) const noexcept 
     if (resident != page_granules_ && begin != page_granules_) visit(in->count, begin, page_granules_);
     return;
   }
-  visit_holes(in, [&](std::uint32_t index, std::uint32_t begin, std::uint32_t end) {
+  visit_holes(in, page_granules_, [&](std::uint32_t index, std::uint32_t begin, std::uint32_t end) {
     bool fresh = end > resident;
     for (std::uint32_t i = os_page_of(begin); !fresh && i <= os_page_of(end - 1); ++i) {
       fresh = base::test_bit(in->missing, i);
@@ -276,6 +272,15 @@ std::uint32_t large_space::mark_missing(large_page* in, std::uint32_t first, std
   return changed;
 }
 
+// Of a block that was put into a hole.
+void large_space::note_taken(large_page* in, std::uint32_t index) noexcept {
+  if (!in->open) return;
+  if (in->page->missing != 0 || index + 1 == in->count) return note_room(in);
+  const large_block* b = in->blocks();
+  const std::uint32_t begin = index == 0 ? 0 : b[index - 1].end();
+  if (b[index + 1].begin - begin == in->listed[by_hole].room) relist(in, by_hole, hole_room(in));
+}
+
 char* large_space::take(const place& at, std::size_t bytes, std::uint8_t kind, bool fixed) noexcept {
   large_page* in = at.in;
   SCOOT_CHECK(1, in->count < capacity_, "page %p has too many blocks", in->page->base);
@@ -286,7 +291,7 @@ char* large_space::take(const place& at, std::size_t bytes, std::uint8_t kind, b
   if (fixed) ++in->fixed;
   in->live += b[at.index].size;
   if (is_guest(b[at.index].size)) ++in->guests;
-  note_room(in);
+  note_taken(in, at.index);
   return address(in, at.begin);
 }
 
@@ -312,7 +317,7 @@ void large_space::give(large_page* in, std::uint32_t index) noexcept {
   const std::uint32_t begin = index == 0 ? 0 : b[index - 1].end();
   const std::uint32_t end = index == in->count ? resident_granules(in) : b[index].begin;
   relist(in, by_hole, std::max(in->listed[by_hole].room, end - begin));
-  relist(in, by_fresh, fresh_room(in));
+  if (index == in->count) relist(in, by_fresh, fresh_room(in));
 }
 
 large_page* large_space::add(page_info* page) noexcept {

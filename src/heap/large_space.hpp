@@ -177,8 +177,9 @@ class large_space {
   bool closest_hole(large_page* in, std::uint32_t need, std::size_t alignment, place& found) const noexcept;
   [[nodiscard]] std::uint32_t hole_room(const large_page* in) const noexcept;
   [[nodiscard]] std::uint32_t fresh_room(const large_page* in) const noexcept;
+  void note_taken(large_page* in, std::uint32_t index) noexcept;
   template <class Visit>
-  void visit_holes(const large_page* in, Visit visit) const noexcept;
+  void visit_holes(const large_page* in, std::uint32_t page_end, Visit visit) const noexcept;
   template <class Visit>
   void visit_resident(const large_page* in, Visit visit) const noexcept;
   template <class Visit>
