@@ -224,7 +224,8 @@ bool heap_impl::choose_victim(bool urgent, std::size_t block_bytes_max) noexcept
 std::size_t heap_impl::reclaim(std::size_t goal, work_left& work) noexcept {
   std::size_t gained = 0;
   while (gained < goal) {
-    if (victim_ == nullptr && evacuating_ == nullptr && !choose_victim(work.urgent, work.bytes)) {
+    const bool chosen_before = victim_ != nullptr || evacuating_ != nullptr;
+    if (!chosen_before && !choose_victim(work.urgent, work.bytes)) {
       const std::size_t given = withdraw_beside_stuck(goal - gained, work);
       gained += given;
       if (given != 0) continue;
@@ -239,17 +240,19 @@ std::size_t heap_impl::reclaim(std::size_t goal, work_left& work) noexcept {
       continue;
     }
     shelf& s = *victim_;
+    const std::size_t held = held_;
     std::size_t step = lower_and_trim(s, goal - gained, work);
     if (s.stuck && step < goal - gained) step += withdraw_holes(s, goal - gained - step, work);
     gained += step;
     if (!work.urgent) note_lowered(s, step);
     if (s.hole_bytes() > victim_until_ && step != 0) continue;
     victim_ = nullptr;
-    const bool spent = s.holes != 0 && (!s.stuck || may_withdraw(s)) && step == 0;
     if (!s.stuck && s.slack_bytes(os_page_) >= 2 * os_page_) {
       trim_top(s);
     }
-    if (spent) break;
+    // Nothing came of it, as the work is spent or the OS refuses: it would be chosen again.
+    if (step != 0) continue;
+    if (s.stuck ? may_withdraw(s) : s.holes != 0 || (!chosen_before && held_ == held)) break;
   }
   return gained;
 }

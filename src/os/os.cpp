@@ -29,6 +29,7 @@ namespace {
 std::atomic<std::uint64_t> calls{0};
 std::atomic<std::uint64_t> failing_call{0};
 std::atomic<bool> refusing_reserve{false};
+std::atomic<bool> refusing_give_back{false};
 
 }  // namespace
 
@@ -81,7 +82,7 @@ bool make_usable(char* address, std::size_t bytes) noexcept {
 }
 
 bool give_back(char* address, std::size_t bytes) noexcept {
-  if (must_fail()) return false;
+  if (must_fail() || refusing_give_back.load(std::memory_order_relaxed)) return false;
   const int error = errno;
   // Locked memory: kernels from 5.18 on take it back all the same, and lock what is touched of it again.
   const bool given = madvise(address, bytes, MADV_DONTNEED) == 0 ||
@@ -136,6 +137,8 @@ std::uint64_t coarse_now_ns() noexcept {
 void fail_nth_call(std::uint64_t n) noexcept { failing_call.store(n == 0 ? 0 : calls.load() + n); }
 
 void refuse_reserve(bool refuse) noexcept { refusing_reserve.store(refuse); }
+
+void refuse_give_back(bool refuse) noexcept { refusing_give_back.store(refuse); }
 
 std::uint64_t calls_made() noexcept { return calls.load(); }
 

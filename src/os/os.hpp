@@ -49,6 +49,9 @@ void fail_nth_call(std::uint64_t n) noexcept;
 // Test seam: from now on, every reserve is refused, or none is: as if address space had run out.
 void refuse_reserve(bool refuse) noexcept;
 
+// Test seam: from now on, every give_back is refused, or none is: as if all memory were locked.
+void refuse_give_back(bool refuse) noexcept;
+
 // Test seam: calls of those so far.
 [[nodiscard]] std::uint64_t calls_made() noexcept;
 
