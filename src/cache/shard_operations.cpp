@@ -179,7 +179,9 @@ void shard::take_over(slot s, item it) noexcept {
   if (expires_at != expires_never) {
     const std::uint32_t filed_for = old.expires_at();
     if (filed_for != expires_never) it.set_wheel_mark(old.wheel_mark());
-    if (filed_for == expires_never || expires_at < filed_for) file(it, index_.name_of(it));
+    // As in set_expiry: without room for another name the old one serves on.
+    const bool files = filed_for == expires_never || expires_at < filed_for;
+    if (files && lists_.can_push(wheel_.list_for(expires_at))) file(it, index_.name_of(it));
   } else if (it.has_expiry_field() && old.has_expiry_field()) {
     it.set_wheel_mark(old.wheel_mark());
   }

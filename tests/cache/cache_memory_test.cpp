@@ -379,6 +379,41 @@ TEST(cache_memory, a_full_cache_without_eviction_changes_every_expiry_for_which_
   testing::verify(*c);
 }
 
+// There is room for the empty item, and none for a name under its new expiry.
+TEST(cache_memory, a_full_cache_without_eviction_empties_items_that_are_to_expire_sooner) {
+  testing::fake_clock clock;
+  cache_options options = options_on(clock, 2 * mib);
+  options.evict = false;
+  const auto c = cache::create(options);
+  store_options expiring;
+  expiring.expires_at = clock.seconds + 4000;
+  std::uint64_t stored = 0;
+  while (c->store(key_of(1000 + stored), "12", expiring) == cache_status::ok) ++stored;
+  ASSERT_GT(stored, 10000u);
+  // Until no list of a second takes another name.
+  for (std::uint64_t i = 0; i < stored; ++i) {
+    ASSERT_EQ(c->touch(key_of(1000 + i), clock.seconds + 3999 - static_cast<std::uint32_t>(i % 3900)),
+              cache_status::ok);
+  }
+  ASSERT_EQ(c->remove(key_of(1000)), cache_status::ok);
+  remove_options empty;
+  empty.drop_value = true;
+  std::uint64_t emptied = 0;
+  for (std::uint32_t second = 1; second < 64; ++second) {
+    empty.expires_at = clock.seconds + second;
+    emptied += c->remove(key_of(1000 + second), empty) == cache_status::ok;
+  }
+  EXPECT_GT(emptied, 0u);
+  clock.seconds += 64;
+  for (std::uint64_t i = 1; i < 64; ++i) {
+    const std::string found = value_of(*c, key_of(1000 + i));
+    EXPECT_TRUE(found == "(not found)" || found == "12") << i;
+    emptied -= found == "(not found)";
+  }
+  EXPECT_EQ(emptied, 0u);
+  testing::verify(*c);
+}
+
 TEST(cache_memory, a_unique_without_memory_for_it_is_good_for_one_change) {
   testing::fake_clock clock;
   cache_options options = options_on(clock, 2 * mib);
