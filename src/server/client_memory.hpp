@@ -12,7 +12,7 @@
 // finished, and of those that take their answers only when there is nobody else. While pins are short, reads of large
 // values wait (pins_short) and small ones go on. Pins then go round: who has taken nothing for patience_ms(), or not a
 // batch of answers in slow_patience of these, gives its pins back and waits like the others once it takes more. The
-// more wait the shorter that is, so w that never read keep others waiting for 1 s x ln(w) / those served at a time.
+// more wait the shorter that is, so w that never read keep others waiting for 1 s x ln(1 + w) / those served at a time.
 //
 // Ownership: the server's. Threads: any. Failure: none.
 #pragma once

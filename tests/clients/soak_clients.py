@@ -219,7 +219,7 @@ class Worker:
     def there(self, key, value, asked_at):
         was = self.known.get(key)
         if was is None:
-            raise AssertionError(f"{key!r} must not be there: {value[:90]!r}, {len(value)} bytes")
+            raise AssertionError(f"{key!r} must not be there: {value and value[:90]!r}, {value and len(value)} bytes")
         if asked_at > was.not_after:
             raise AssertionError(f"{key!r} is there {asked_at - was.not_after:.1f} s after its time")
         if value is not None and value != was.value:

@@ -588,8 +588,8 @@ TEST_P(worker_test, answers_the_same_wherever_what_a_client_says_is_cut) {
       EXPECT_EQ(at.world.items->stats().pinned_items, 0u);
       return std::move(client.received);
     };
-    for (std::size_t cut = 0;
-         cut<said.size(); cut += said.size()> 2000 && cut > 100 && cut % 4096 > 60 ? 61 : cuts_every) {
+    const bool large = said.size() > 2000;
+    for (std::size_t cut = 0; cut < said.size(); cut += large && cut > 100 && cut % 4096 > 60 ? 61 : cuts_every) {
       const std::string got = answer(cut, said.size());
       ASSERT_EQ(got.size(), expected.size()) << "cut at " << cut << " of " << said.substr(0, 100);
       ASSERT_TRUE(got == expected) << "cut at " << cut << " of " << said.substr(0, 100);
