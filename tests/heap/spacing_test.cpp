@@ -60,8 +60,10 @@ TEST_F(spacing_test, compact_joins_what_lies_on_the_last_os_pages_of_similar_siz
   }
   const heap_stats before = h->stats();
   h->compact();
-  EXPECT_LE(h->stats().held_bytes + 6 * std::size_t{4096}, before.held_bytes);
-  EXPECT_LT(h->stats().slack_bytes, before.slack_bytes * 3 / 4);
+  if (!moves_everything()) {  // then little lay on last OS pages
+    EXPECT_LE(h->stats().held_bytes + 6 * std::size_t{4096}, before.held_bytes);
+    EXPECT_LT(h->stats().slack_bytes, before.slack_bytes * 3 / 4);
+  }
   expect_whole();
   EXPECT_EQ(h->compact().why, stop_reason::nothing_to_gain) << "there must be an end to it";
 }
