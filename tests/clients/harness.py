@@ -11,6 +11,7 @@ reference that the transcripts were checked against, and `Server.is_reference` s
 
 import contextlib
 import functools
+import glob
 import itertools
 import os
 import re
@@ -207,6 +208,14 @@ class Server:
         with open(f"/proc/{self.pid}/stat", encoding="ascii") as file:
             fields = file.read().rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def kept_waiting_seconds(self):
+        """How long its threads, together, were ready to run and had no processor; 0 where the kernel does not tell."""
+        waited_ns = 0
+        for path in glob.glob(f"/proc/{self.pid}/task/*/schedstat"):
+            with contextlib.suppress(OSError), open(path, encoding="ascii") as file:  # or the thread has ended
+                waited_ns += int(file.read().split()[1])
+        return waited_ns / 1e9
 
     def open_files(self):
         return len(os.listdir(f"/proc/{self.pid}/fd"))

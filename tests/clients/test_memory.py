@@ -167,20 +167,24 @@ class MemoryTest(harness.ServerTest):
         with server.connect() as client:
             client.request("version")
             empty = server.rss_bytes()
-            expires = int(time.time()) + 6
-            for at in range(0, 150_000, 1000):
-                client.send(b"".join(b"set e%d 0 %d 200 noreply\r\n%s\r\n" % (n, expires, b"x" * 200) for n in range(at, at + 1000)))
-            client.request("version")
+            for term in (6, 24):  # more for a machine that is busy with other things
+                expires = int(time.time()) + term
+                for at in range(0, 150_000, 1000):
+                    client.send(b"".join(b"set e%d 0 %d 200 noreply\r\n%s\r\n" % (n, expires, b"x" * 200) for n in range(at, at + 1000)))
+                client.request("version")
+                if time.time() < expires:
+                    break
             self.assertLess(time.time(), expires, "too slow to fill it in time")
             self.assertGreater(server.rss_bytes() - empty, 30 * MIB)
             time.sleep(max(0, expires - time.time()))
-            started = time.monotonic()
+            started, waited = time.monotonic(), server.kept_waiting_seconds()
             harness.poll(
-                lambda: server.rss_bytes() - empty < 8 * MIB and client.stats()["curr_items"] == "0", 10, "the memory's return"
+                lambda: server.rss_bytes() - empty < 8 * MIB and client.stats()["curr_items"] == "0", 15, "the memory's return"
             )
-            took = time.monotonic() - started
-            print(f"expired bytes are back after {took:.2f} s")
-            self.assertLess(took, 2.5)  # the second they expire in, and 2 s at most, less what is gone of the first
+            took, waited = time.monotonic() - started, server.kept_waiting_seconds() - waited
+            print(f"expired bytes are back after {took:.2f} s, {waited:.2f} s of it without a processor")
+            # The second they expire in, and 2 s at most, less what is gone of the first; others' load is not its fault.
+            self.assertLess(took - waited, 2.5)
             moves = client.stats("moves")
             self.assertGreaterEqual(int(moves["bytes_moved"]), int(moves["idle_bytes_moved"]))
             self.check_bound(server, limit, "after an expiry storm")
