@@ -120,8 +120,9 @@ void heap_impl::end_period() noexcept {
       static_cast<double>(regrown_bytes_) / static_cast<double>(allocations_ - period_allocations_);
   const double bearable = static_cast<double>(held_) / regrowth_bearable_part;
   if (per_allocation > bearable) {
-    const std::size_t most = std::min(tolerated_bytes_max, tolerated_bytes_max * small_heap_bytes / held_);
-    tolerated_bytes_ = std::min(std::max(2 * tolerated_bytes_, tolerated_bytes_min), most);
+    const std::uint64_t most = std::uint64_t{tolerated_bytes_max} * small_heap_bytes / held_;
+    const std::size_t wanted = std::clamp(2 * tolerated_bytes_, tolerated_bytes_min, tolerated_bytes_max);
+    tolerated_bytes_ = static_cast<std::size_t>(std::min<std::uint64_t>(wanted, most));
   } else if (per_allocation < bearable / 8) {
     // In a small heap slowly: with half of it gone, all that it spares would be back at once.
     const std::size_t part = held_ < small_heap_bytes ? 16 : 2;

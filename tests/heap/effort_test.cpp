@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <chrono>
 #include <ctime>
+#include <random>
 #include <vector>
 
 #include "directory.hpp"
@@ -176,6 +177,28 @@ TEST_F(effort_test, allocations_ask_a_mover_that_refuses_only_once_until_somethi
     EXPECT_LE(blocks.asked, 2 * pages);
   }
   EXPECT_LE(examined(), 2 * pages + got / 100);
+  EXPECT_TRUE(blocks.all_intact());
+}
+
+// Shelves of few blocks of many sizes rise and fall by more than a small target: what is lowered rises again.
+TEST_F(effort_test, what_is_soon_wanted_again_is_not_given_back_in_vain) {
+  if (moves_everything()) GTEST_SKIP() << "counts what allocations alone move";
+  heap_options options;
+  options.waste_target = 1.0 / 128;
+  make(64 * mib, options);
+  std::mt19937 random(1);
+  const auto size = [&] { return 1024 + random() % 7000; };
+  constexpr std::size_t count = 2048;
+  while (blocks.at.size() < count) ASSERT_GE(blocks.allocate(*h, k, size()), 0);
+  for (std::size_t i = 0; i < 40000; ++i) {
+    if (i == 20000) blocks.blocks_moved = 0;
+    const std::size_t replaced = random() % count;
+    blocks.free(*h, replaced);
+    ASSERT_GE(blocks.allocate(*h, k, size()), 0);
+    blocks.rename(count, replaced);
+    blocks.at.pop_back();
+  }
+  EXPECT_LT(blocks.blocks_moved, 1000U);
   EXPECT_TRUE(blocks.all_intact());
 }
 
