@@ -170,19 +170,17 @@ bool page_pool_impl::extend_usable(region& r, std::size_t pages) noexcept {
 void page_pool_impl::retract_usable(region& r) noexcept {
   std::size_t used = r.usable_pages;
   while (used != 0 && base::test_bit(r.free_bits, used - 1) && !base::test_bit(r.idle_bits, used - 1)) --used;
-  while (r.usable_pages != 0) {
-    const std::size_t begin = (r.usable_pages - 1) / usable_step_pages * usable_step_pages;
-    const std::size_t step_bytes = (r.usable_pages - begin) * sizeof(page_info);
-    if (begin < used || step_bytes % os::page_bytes() != 0) return;
-    const std::size_t shelf_bytes = shelf_bytes_of(r.usable_pages) - shelf_bytes_of(begin);
-    char* shelves = reinterpret_cast<char*>(r.shelves) + shelf_bytes_of(begin);
-    if (shelf_bytes != 0 && !os::give_back(shelves, shelf_bytes)) return;
-    if (!os::give_back(reinterpret_cast<char*>(r.infos + begin), step_bytes)) return;
-    base::show(r.base + (begin << page_shift_), (r.usable_pages - begin) << page_shift_);
-    budget_.uncharge(step_bytes + shelf_bytes);
-    info_charged_ -= step_bytes + shelf_bytes;
-    r.usable_pages = begin;
-  }
+  const std::size_t begin = base::round_up(used, usable_step_pages);
+  if (begin >= r.usable_pages || usable_step_pages * sizeof(page_info) % os::page_bytes() != 0) return;
+  const std::size_t info_bytes = info_bytes_of(r.usable_pages - begin);
+  const std::size_t shelf_bytes = shelf_bytes_of(r.usable_pages) - shelf_bytes_of(begin);
+  char* shelves = reinterpret_cast<char*>(r.shelves) + shelf_bytes_of(begin);
+  if (shelf_bytes != 0 && !os::give_back(shelves, shelf_bytes)) return;
+  if (!os::give_back(reinterpret_cast<char*>(r.infos + begin), info_bytes)) return;
+  base::show(r.base + (begin << page_shift_), (r.usable_pages - begin) << page_shift_);
+  budget_.uncharge(info_bytes + shelf_bytes);
+  info_charged_ -= info_bytes + shelf_bytes;
+  r.usable_pages = begin;
 }
 
 page_info* page_pool_impl::take_from(region& r, std::size_t index) noexcept {
