@@ -116,13 +116,13 @@ struct release_result {
 // What a full compaction would do; an estimate from counters, which calls no mover.
 struct forecast {
   std::size_t bytes_to_gain = 0;  // that would go back to the OS, idle pages of the pool included
-  std::size_t bytes_to_move = 0;  // at most
+  std::size_t bytes_to_move = 0;  // at most, but for an OS page for each shelf
 };
 
 // What a heap is made with.
 struct heap_options {
   // Target of waste (holes, and resident memory above the tops) as a part of what the heap holds, kept by moving blocks
-  // when an allocation would otherwise make the heap grow. 0: chosen by us (1/128, and up to 1 MiB in heaps of less
+  // when an allocation would otherwise make the heap grow. 0: chosen by us (1/128, and up to 1.5 MiB in heaps of less
   // than 128 MiB). 1 or more: only the budget forces moves. Negative, or not a number: no heap. No ceiling: however
   // small it is, an OS page for each size in use (half of one where they are a small part of the heap) and 64 KiB more
   // are no reason to move anything, nor are up to 2 MiB while what is given back is soon wanted again.

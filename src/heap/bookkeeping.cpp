@@ -22,7 +22,7 @@ shelf* heap_impl::new_shelf(std::uint8_t kind_index, std::size_t slot) noexcept 
   if (memory == nullptr) return nullptr;
   metadata_bytes_ += sizeof(shelf);
   auto* s = ::new (memory) shelf{};
-  s->slot = static_cast<std::uint32_t>(slot);
+  s->slot = s->smallest_slot = static_cast<std::uint32_t>(slot);
   s->kind = kind_index;
   s->size_class = static_cast<std::uint16_t>(size_class_of(slot));
   s->movable = kind_infos_[kind_index].options.move != nullptr;

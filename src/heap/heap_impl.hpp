@@ -272,7 +272,6 @@ class heap_impl final : public heap {
   void forget_withdrawn(shelf& s, page_info* page) noexcept;
 
   // --- spacing.cpp
-  static constexpr std::size_t rounding_part_max = 8;  // of a size, what rounding may add to it
   void open_shelf(shelf& s) noexcept;
   [[nodiscard]] std::size_t lowest_class(const shelf& s) const noexcept;
   void route(const shelf& from, std::size_t last, shelf* to) noexcept;

@@ -45,6 +45,7 @@ struct alignas(64) shelf {
   std::uint16_t spill_class : 10 = 0;  // of the shelf that served its last block instead
   std::uint16_t spills_left : 6 = 0;   // that may go there at once
   std::uint32_t position = 0;          // among the heap's shelves
+  std::uint32_t smallest_slot = 0;     // that blocks had before they were moved here; see spacing.cpp
   char* bump = nullptr;                // next fresh slot of the top page
   char* limit = nullptr;               // end of what is resident of the top page
   page_info** pages = nullptr;
@@ -64,7 +65,7 @@ struct alignas(64) shelf {
   std::uint64_t lowered = 0;         // bytes its top came down by to keep the target, and did not rise by since
   std::uint64_t lowered_period = 0;  // the heap's period in which it last did
   bool serves_others = false;        // sizes that might have a shelf of their own
-  bool stays_apart = false;          // its top is not joined to another: it has smaller blocks, or movers refused
+  bool stays_apart = false;          // its top is not joined to another, for movers refused
   std::int32_t rounding = 0;         // of its latest blocks, on average; see spacing.cpp
   std::int32_t rounding_samples = 0;
   bool stuck = false;  // nothing more can be moved until something changes

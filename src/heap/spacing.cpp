@@ -32,10 +32,14 @@ namespace scoot {
 namespace {
 
 constexpr std::size_t magazine_bytes_max = std::size_t{16} << 10;
-constexpr std::size_t fine_worth = 3;       // OS pages of rounding
-constexpr std::int32_t rounding_unit = 16;  // rounding is averaged in 1/16 bytes
+constexpr std::size_t fine_worth = 3;           // OS pages of rounding
+constexpr std::uint32_t rounding_part_max = 8;  // of a size, what rounding may add to it
+constexpr std::int32_t rounding_unit = 16;      // rounding is averaged in 1/16 bytes
 constexpr std::int32_t rounding_samples_min = 8;
 constexpr std::int32_t rounding_samples_max = 32;
+
+// The largest slot that the blocks of a shelf may be moved to, however often they are.
+std::size_t largest_for(const shelf& s) noexcept { return s.smallest_slot + s.smallest_slot / rounding_part_max; }
 
 }  // namespace
 
@@ -66,8 +70,7 @@ void heap_impl::route(const shelf& from, std::size_t last, shelf* to) noexcept {
 // saves.
 bool heap_impl::is_cheaper(const shelf& s, const shelf& larger) const noexcept {
   if (!s.movable || s.blocks() == 0 || s.blocks() * (larger.slot - s.slot) >= os_page_ / 5) return false;
-  const std::size_t smallest = slot_size_of(lowest_class(s), kind_infos_[s.kind].options.alignment, page_bytes_);
-  if (larger.slot > smallest + smallest / rounding_part_max) return false;
+  if (larger.slot > largest_for(s)) return false;
   return std::none_of(s.pages, s.pages + s.page_count, [](const page_info* page) { return page->pins != 0; });
 }
 
@@ -91,6 +94,7 @@ void heap_impl::visit_closable(Visit visit) const noexcept {
 
 void heap_impl::close_shelves() noexcept {
   visit_closable([this](shelf& s, shelf& larger) {
+    larger.smallest_slot = std::min(larger.smallest_slot, s.smallest_slot);
     route(s, larger.size_class - std::size_t{1}, &larger);
     larger.serves_others = true;
     s.closed = true;
@@ -155,10 +159,11 @@ std::uint32_t heap_impl::blocks_to_join(const shelf& s) const noexcept {
 // Of the somewhat larger shelves the one whose top leaves least room above `blocks` blocks more. Null: none has it.
 shelf* heap_impl::closest_room(const shelf& s, std::uint32_t blocks) const noexcept {
   const kind_entry& entry = *kinds_[s.kind];
+  const std::size_t slot_max = largest_for(s);
   shelf* best = nullptr;
   std::size_t least = ~std::size_t{0};
   for (std::size_t c = s.size_class + std::size_t{1}; c < size_class_count; ++c) {
-    if (size_of_class(c) > s.slot + s.slot / rounding_part_max) break;
+    if (size_of_class(c) > slot_max) break;
     shelf* larger = entry.of_class(c);
     if (larger == nullptr || larger->size_class != c || larger == &s) continue;
     const auto above = static_cast<std::size_t>(larger->limit - larger->bump);
@@ -185,7 +190,7 @@ bool heap_impl::join_tops(work_left& work) noexcept {
       settle(*larger);
       const std::uint64_t kept = blocks_kept_;
       asking_once_ = true;  // a refusal ends it
-      larger->stays_apart = true;
+      larger->smallest_slot = std::min(larger->smallest_slot, s->smallest_slot);
       lower(*s, std::size_t{blocks} * s->slot, work, larger);
       asking_once_ = false;
       trim_top(*s);

@@ -90,6 +90,32 @@ TEST_F(spacing_test, no_block_grows_by_more_than_an_eighth_however_often_tops_ar
   expect_whole();
 }
 
+TEST_F(spacing_test, nor_however_often_shelves_are_closed_and_opened_besides) {
+  if (moves_everything()) GTEST_SKIP() << "then some spill to larger shelves besides";
+  heap_options options;
+  options.waste_target = 1;  // nothing spills
+  make(64 * mib, options);
+  std::mt19937 random(1);
+  for (int round = 0; round < 24; ++round) {
+    for (int i = 0; i < 200; ++i) ASSERT_GE(blocks.allocate(*h, k, 200 + random() % 600), 0);
+    for (std::size_t i = 0; i < blocks.at.size(); ++i) {
+      if (blocks.at[i] != nullptr && random() % 4 == 0) blocks.free(*h, i);
+    }
+    h->compact();
+  }
+  std::size_t rounded_up = 0;
+  for (const std::byte* block : blocks.at) {
+    if (block == nullptr) continue;
+    std::uint32_t header[2];
+    std::memcpy(header, block, sizeof header);
+    const std::size_t slot = (header[1] + std::size_t{7}) / 8 * 8;
+    EXPECT_LE(h->usable_size(block), slot + slot / 8) << header[1];
+    rounded_up += h->usable_size(block) > slot ? 1 : 0;
+  }
+  EXPECT_GT(rounded_up, 0U) << "or nothing was tested";
+  expect_whole();
+}
+
 TEST_F(spacing_test, each_step_of_a_bounded_compaction_keeps_all_and_they_come_to_the_same) {
   fill_thinly(3);
   h->compact();
