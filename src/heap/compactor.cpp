@@ -248,9 +248,7 @@ std::size_t heap_impl::reclaim(std::size_t goal, work_left& work) noexcept {
     if (!work.urgent) note_lowered(s, step);
     if (s.hole_bytes() > victim_until_ && step != 0) continue;
     victim_ = nullptr;
-    if (!s.stuck && s.slack_bytes(os_page_) >= 2 * os_page_) {
-      trim_top(s);
-    }
+    if (!s.stuck && s.slack_bytes(os_page_) >= 2 * os_page_) trim_top(s);
     // Nothing came of it, as the work is spent or the OS refuses: it would be chosen again.
     if (step != 0) continue;
     if (s.stuck ? may_withdraw(s) : s.holes != 0 || (!chosen_before && held_ == held)) break;
@@ -264,10 +262,7 @@ std::size_t heap_impl::lower_and_trim(shelf& s, std::size_t goal, work_left& wor
   std::size_t lowered = 0;
   // What is resident above the top already serves an urgent need as well, without a move.
   if (!work.urgent || slack < goal) lowered = lower(s, goal, work);
-  page_info* top = s.top();
-  if (top != nullptr && s.slack_bytes(os_page_) >= (work.urgent ? os_page_ : slack_batch_bytes)) {
-    trim_top(s);
-  }
+  if (s.slack_bytes(os_page_) >= (work.urgent ? os_page_ : slack_batch_bytes)) trim_top(s);
   const std::size_t given = held - std::min(held, held_);
   return work.urgent ? given : std::max(lowered, given);
 }
