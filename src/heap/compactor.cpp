@@ -562,6 +562,7 @@ compaction heap_impl::compact_all(const effort& e) noexcept {
   const std::uint64_t kept = blocks_kept_;
   const std::uint64_t trimmed = trimmed_bytes_;
   const std::uint64_t grown = grown_bytes_;
+  const std::size_t made_room = pool_.trimmed_for_room();
   victim_ = nullptr;
   os_refused_ = false;
   for (shelf* each : shelves_) settle(*each);
@@ -576,7 +577,8 @@ compaction heap_impl::compact_all(const effort& e) noexcept {
   c.blocks_dropped = static_cast<std::size_t>(blocks_dropped_ - dropped);
   c.blocks_kept = static_cast<std::size_t>(blocks_kept_ - kept);
   const std::uint64_t taken = grown_bytes_ - grown;  // to have where to move to
-  c.bytes_given_back = static_cast<std::size_t>(trimmed_bytes_ - std::min(trimmed_bytes_, trimmed + taken));
+  const std::uint64_t given = trimmed_bytes_ + (pool_.trimmed_for_room() - made_room);
+  c.bytes_given_back = static_cast<std::size_t>(given - std::min(given, trimmed + taken));
   if (spent) {
     c.why = stop_reason::effort_spent;
   } else if (blocked_ != stop_reason::done) {

@@ -132,9 +132,15 @@ bool page_pool_impl::charge(std::size_t bytes) noexcept {
   return charge_locked(bytes);
 }
 
+std::size_t page_pool_impl::make_room(std::size_t bytes) noexcept {
+  const std::size_t given = trim_locked(bytes, 0);
+  trimmed_for_room_.fetch_add(given, std::memory_order_relaxed);
+  return given;
+}
+
 bool page_pool_impl::charge_locked(std::size_t bytes) noexcept {
   while (!budget_.charge(bytes)) {
-    if (bytes > budget_.limit() || (trim_locked(bytes, 0) == 0 && arena_.trim() == 0)) return false;
+    if (bytes > budget_.limit() || (make_room(bytes) == 0 && arena_.trim() == 0)) return false;
   }
   return true;
 }
@@ -418,7 +424,7 @@ std::size_t page_pool_impl::trim_some(std::size_t bytes, std::size_t keep_bytes)
 void* page_pool_impl::metadata_allocate(std::size_t bytes) noexcept {
   const std::scoped_lock lock(mutex_);
   void* got = arena_.allocate(bytes);
-  while (got == nullptr && trim_locked(bytes, 0) != 0) got = arena_.allocate(bytes);
+  while (got == nullptr && make_room(bytes) != 0) got = arena_.allocate(bytes);
   return got;
 }
 

@@ -78,6 +78,10 @@ class page_pool_impl final : public page_pool {
 
   // Gives up to `bytes` of idle memory beyond keep_bytes to the OS. Returns the bytes given.
   std::size_t trim_some(std::size_t bytes, std::size_t keep_bytes) noexcept;
+  // Bytes of idle memory that went to the OS to make room for what was charged, ever.
+  [[nodiscard]] std::size_t trimmed_for_room() const noexcept {
+    return trimmed_for_room_.load(std::memory_order_relaxed);
+  }
   [[nodiscard]] bool idle_excess() const noexcept { return idle_bytes() > idle_bytes_max(); }
   [[nodiscard]] std::size_t idle_bytes() const noexcept { return idle_.load(std::memory_order_relaxed); }
   [[nodiscard]] std::size_t idle_bytes_max() const noexcept { return idle_bytes_max_.load(std::memory_order_relaxed); }
@@ -138,12 +142,14 @@ class page_pool_impl final : public page_pool {
   std::size_t trim_page(page_info* page, std::size_t bytes) noexcept;
   void give_back_tables() noexcept;
   bool charge_locked(std::size_t bytes) noexcept;
+  std::size_t make_room(std::size_t bytes) noexcept;
   [[nodiscard]] region& region_of(const page_info* page) noexcept;
 
   const unsigned page_shift_;
   std::atomic<std::size_t> idle_bytes_max_;
   budget budget_;
   std::atomic<std::size_t> idle_{0};
+  std::atomic<std::size_t> trimmed_for_room_{0};
   std::atomic<std::size_t> region_count_{0};
   std::atomic<std::size_t> heaps_{0};
   mutable std::mutex mutex_;
