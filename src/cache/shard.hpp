@@ -266,6 +266,8 @@ class shard {
 
   // shard_fields.cpp
   void copy_fields(item from, item to) noexcept;
+  [[nodiscard]] progress allocate_replacement(const hashed_key& k, std::size_t value_bytes, item_fields fields, slot& s,
+                                              void*& block) noexcept;
   [[nodiscard]] progress add_fields(const hashed_key& k, item_fields add, slot& s) noexcept;
   [[nodiscard]] bool add_fields_in_place(item it, item_fields add) noexcept;
   void file(item it, name n) noexcept;

@@ -2,6 +2,7 @@
 //
 // What an item has besides key and value: fields that it gets when they are asked for, and its expiry.
 #include <cstring>
+#include <utility>
 
 #include "cache/shard.hpp"
 
@@ -18,6 +19,21 @@ void shard::copy_fields(item from, item to) noexcept {
   }
 }
 
+// A block for what is to replace an item, with the key in it. The item is looked up again, since room was made for it:
+// if it expired meanwhile s is empty, and there is no block.
+progress shard::allocate_replacement(const hashed_key& k, std::size_t value_bytes, item_fields fields, slot& s,
+                                     void*& block) noexcept {
+  block = allocate(item::bytes_for(k.key.size(), value_bytes, fields));
+  if (block == nullptr) return progress::more_room;
+  s = find_live(k);
+  if (s) {
+    item(block).format(k.key, value_bytes, fields);
+  } else {
+    heap_->free(std::exchange(block, nullptr));
+  }
+  return progress::finished;
+}
+
 // Makes the item larger by the fields that are missing: where it is, if its block has so much unused, or under a new
 // address. On `finished` s is the item, or empty if it expired meanwhile.
 progress shard::add_fields(const hashed_key& k, item_fields add, slot& s) noexcept {
@@ -25,16 +41,10 @@ progress shard::add_fields(const hashed_key& k, item_fields add, slot& s) noexce
   const item_fields had = s.get().fields();
   const item_fields fields{had.flags, had.expiry || add.expiry, had.cas || add.cas, had.notes || add.notes};
   const std::size_t value_bytes = s.get().value_bytes();
-  void* const block = allocate(item::bytes_for(k.key.size(), value_bytes, fields));
-  if (block == nullptr) return progress::more_room;
-  s = find_live(k);
-  if (!s) {
-    heap_->free(block);
-    return progress::finished;
-  }
+  void* block = nullptr;
+  if (const progress made = allocate_replacement(k, value_bytes, fields, s, block); block == nullptr) return made;
   const item old = s.get();
   item it(block);
-  it.format(k.key, value_bytes, fields);
   std::memcpy(it.value(), old.value(), value_bytes);
   copy_fields(old, it);
   if (fields.cas) it.set_cas(had.cas ? old.cas() : next_cas());

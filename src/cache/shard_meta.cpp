@@ -221,16 +221,10 @@ progress shard::empty(const hashed_key& k, const remove_options& options, slot& 
   const item_fields had = s.get().fields();
   const std::uint32_t expires_at = options.expires_at.value_or(expires_never);
   const item_fields fields{options.flags != 0, expires_at != expires_never, had.cas || options.new_cas != 0, had.notes};
-  void* const block = allocate(item::bytes_for(k.key.size(), 0, fields));
-  if (block == nullptr) return progress::more_room;
-  s = find_live(k);
-  if (!s) {
-    heap_->free(block);
-    return progress::finished;
-  }
+  void* block = nullptr;
+  if (const progress made = allocate_replacement(k, 0, fields, s, block); block == nullptr) return made;
   const item old = s.get();
   item it(block);
-  it.format(k.key, 0, fields);
   copy_fields(old, it);
   if (fields.flags) it.set_flags(options.flags);
   if (fields.expiry) it.set_expires_at(expires_at);

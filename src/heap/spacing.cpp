@@ -6,8 +6,8 @@
 // served by the next larger shelf, which costs rounding. So compact() closes a shelf when rounding its blocks up costs
 // less than a fifth of an OS page, and an allocation opens one again when rounding has come to cost more than a whole
 // one: how many shelves there are to a doubling follows from what is in the heap. Then it joins tops: the blocks on a
-// shelf's last OS page go above the top of a somewhat larger shelf where there is room for all of them. That halves
-// what is above the tops, which is why so little rounding is worth a shelf.
+// shelf's last OS page go above the top of a somewhat larger shelf where there is room for all of them. That takes a
+// third off what is above the tops, which is why so little rounding is worth a shelf.
 //
 //     size classes   .. 301-304  305-308  309-312  313-316  317-320 ..
 //     shelf                304      |        +--------+--------+-> 320     (312 and 316 are closed)
